@@ -1,0 +1,188 @@
+//! A result: how one record ended, as it leaves for the result topic or file.
+
+use std::sync::Arc;
+
+use crate::{
+    AccountId, Amount, Code, CommandKind, Currency, Term,
+    epoch::Cut,
+    ledger::{BalanceState, Position},
+};
+
+/// How a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The command took effect.
+    Success,
+    /// A valid command of an open account that its balance does not allow.
+    Failed(Code),
+    /// Its transaction id was answered before.
+    Duplicate,
+    /// No valid command, or not for this account.
+    Refused(Code),
+}
+
+impl Status {
+    /// The code that goes with it, if it is not a success.
+    pub fn code(self) -> Option<Code> {
+        match self {
+            Self::Success => None,
+            Self::Failed(code) | Self::Refused(code) => Some(code),
+            Self::Duplicate => Some(Code::Duplicate),
+        }
+    }
+}
+
+/// Text of up to `N` bytes inline, longer text on the heap.
+///
+/// Ids are short, so a slot that is reused again and again never allocates for them; a refused
+/// record may carry an id of any length.
+#[derive(Clone, Debug)]
+pub struct InlineText<const N: usize> {
+    len: u16,
+    inline: [u8; N],
+    spill: Option<Box<str>>,
+}
+
+impl<const N: usize> InlineText<N> {
+    /// The empty text.
+    pub const fn new() -> Self {
+        Self {
+            len: 0,
+            inline: [0; N],
+            spill: None,
+        }
+    }
+
+    /// Replaces the text.
+    pub fn set(&mut self, text: &str) {
+        if text.len() <= N {
+            self.inline[..text.len()].copy_from_slice(text.as_bytes());
+            self.len = text.len() as u16;
+            self.spill = None;
+        } else {
+            self.spill = Some(text.into());
+        }
+    }
+
+    /// The text.
+    ///
+    /// # Panics
+    ///
+    /// Never: only text is ever put in.
+    pub fn as_str(&self) -> &str {
+        match &self.spill {
+            Some(text) => text,
+            None => match std::str::from_utf8(&self.inline[..usize::from(self.len)]) {
+                Ok(text) => text,
+                Err(_) => unreachable!("only UTF-8 is ever put in"),
+            },
+        }
+    }
+}
+
+impl<const N: usize> Default for InlineText<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> PartialEq for InlineText<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl<const N: usize> Eq for InlineText<N> {}
+
+/// The balance around a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Before it.
+    pub before: BalanceState,
+    /// After it; equal to `before` unless it was a success.
+    pub after: BalanceState,
+}
+
+/// How one record ended. A slot of the results ring: reused in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultRecord {
+    /// The record it answers.
+    pub position: Position,
+    /// The term it was applied under.
+    pub term: Term,
+    /// How it ended.
+    pub status: Status,
+    /// The partition's clock at the record, in ms since 1970.
+    pub timestamp_ms: i64,
+    /// What was asked, if that could be read.
+    pub kind: Option<CommandKind>,
+    /// The account, if it could be read.
+    pub account_id: Option<AccountId>,
+    /// The currency; `None` for OPEN and for what was refused.
+    pub currency: Option<Currency>,
+    /// The amount; `None` for OPEN and for what was refused.
+    pub amount: Option<Amount>,
+    /// The balance around it; `None` for OPEN and for what was refused.
+    pub around: Option<Around>,
+    /// Whether `transaction_id` and `user_id` could be read. A refused record in which they
+    /// could not has a dead letter but no result.
+    pub addressed: bool,
+    /// The client's id.
+    pub transaction_id: InlineText<64>,
+    /// The user.
+    pub user_id: InlineText<64>,
+    /// Why it was refused, in words; the others follow from the numbers.
+    pub message: Option<Box<str>>,
+}
+
+/// A slot of the results ring: a result, or the end of an epoch.
+#[derive(Clone, Debug, Default)]
+pub struct ResultSlot {
+    /// The result; meaningless when `end` is there.
+    pub result: ResultRecord,
+    /// The shard has answered all records of this epoch.
+    pub end: Option<Arc<Cut>>,
+}
+
+impl Default for ResultRecord {
+    fn default() -> Self {
+        Self {
+            position: Position::default(),
+            term: Term::default(),
+            status: Status::Success,
+            timestamp_ms: 0,
+            kind: None,
+            account_id: None,
+            currency: None,
+            amount: None,
+            around: None,
+            addressed: false,
+            transaction_id: InlineText::new(),
+            user_id: InlineText::new(),
+            message: None,
+        }
+    }
+}
+
+/// Where results go.
+///
+/// A result may leave as soon as it is applied: the log is durable and outcomes are
+/// deterministic. [`flush`](Self::flush) is what an epoch's commit waits for.
+pub trait ResultSink {
+    /// Why results cannot be published.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Takes one result.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be taken; the node then stops and the result comes again after a restart.
+    fn result(&mut self, result: &ResultRecord) -> Result<(), Self::Error>;
+
+    /// Makes everything taken so far durable, then returns.
+    ///
+    /// # Errors
+    ///
+    /// When that fails: the epoch is then not committed.
+    fn flush(&mut self, cut: &Cut) -> Result<(), Self::Error>;
+}
