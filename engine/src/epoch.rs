@@ -116,6 +116,14 @@ impl EpochPart {
         }
     }
 
+    /// Whether nothing was answered or refused in it.
+    pub fn is_empty(&self) -> bool {
+        self.balances.is_empty()
+            && self.ledger.is_empty()
+            && self.opened.is_empty()
+            && self.dead_letters.is_empty()
+    }
+
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.cut = None;

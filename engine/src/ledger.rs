@@ -65,7 +65,7 @@ pub struct BalanceState {
 }
 
 /// Where a command lies in the log; what makes its ledger entry unique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Which life of the log the offset counts in.
     pub generation: Generation,

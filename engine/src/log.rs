@@ -17,7 +17,7 @@ pub enum Taken {
 /// life of the value, starting where the log was opened or seeked to.
 pub trait Log {
     /// Why the log cannot be read.
-    type Error: std::error::Error + Send + 'static;
+    type Error: std::error::Error + Send + Sync + 'static;
 
     /// Offers at most `max` records to `take`, in order, without waiting for new ones.
     ///

@@ -118,9 +118,9 @@ pub struct ResultRecord {
     pub kind: Option<CommandKind>,
     /// The account, if it could be read.
     pub account_id: Option<AccountId>,
-    /// The currency; `None` for OPEN and for what was refused.
+    /// The currency, if it could be read; `None` for OPEN.
     pub currency: Option<Currency>,
-    /// The amount; `None` for OPEN and for what was refused.
+    /// The amount, if it could be read; `None` for OPEN.
     pub amount: Option<Amount>,
     /// The balance around it; `None` for OPEN and for what was refused.
     pub around: Option<Around>,
@@ -170,7 +170,7 @@ impl Default for ResultRecord {
 /// deterministic. [`flush`](Self::flush) is what an epoch's commit waits for.
 pub trait ResultSink {
     /// Why results cannot be published.
-    type Error: std::error::Error + Send + 'static;
+    type Error: std::error::Error + Send + Sync + 'static;
 
     /// Takes one result.
     ///

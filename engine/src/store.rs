@@ -14,7 +14,7 @@ pub enum Committed {
 /// The store of one writer: a transaction an epoch.
 pub trait Store {
     /// Why an epoch cannot be committed.
-    type Error: std::error::Error + Send + 'static;
+    type Error: std::error::Error + Send + Sync + 'static;
 
     /// Commits an epoch in one transaction, or nothing of it.
     ///

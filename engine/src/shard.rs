@@ -1,0 +1,593 @@
+//! A shard: the one owner of a hash range of users, and everything that is decided about them.
+//!
+//! A shard is a state machine without threads: [`Shard::apply`] takes records in log order and
+//! decides each of them. [`ShardAgent`](agent::ShardAgent) moves them out of a ring into it.
+
+pub mod agent;
+mod error;
+mod item;
+mod partition;
+
+pub use error::ShardError;
+pub use item::{BATCH_MAX, Item};
+
+use crate::{
+    AccountId, Amount, Code, Command, Currency, Generation, HashRange, MoveKind, Partition, Term,
+    book::{AccountHandle, Book, Opened, SlotId},
+    command::Body,
+    decode::Refusal,
+    epoch::{BalanceImage, DeadLetter, EpochPart, OpenedAccount},
+    hash::IdHash,
+    ledger::{BalanceState, LedgerEntry, TransactionId},
+    partitioner::Partitioner,
+    record::{Mark, NOT_ISSUED},
+    result::{Around, ResultRecord, Status},
+    transition::transition,
+    window::WindowBudget,
+};
+use item::Prepared;
+use partition::PartitionState;
+
+/// What a shard must know besides its users.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// The key hashes it owns.
+    pub range: HashRange,
+    /// The term everything is applied under.
+    pub term: Term,
+    /// The partitions whose records it may see, and the life of the log they are in.
+    pub partitions: Vec<(Partition, Generation)>,
+    /// How many partitions the topic has.
+    pub partition_count: u32,
+    /// How producers choose a partition.
+    pub partitioner: Partitioner,
+    /// How long a transaction id is remembered, in ms of record time.
+    pub window_ms: u64,
+    /// How many bytes all its windows may take together.
+    pub window_bytes: u64,
+}
+
+/// Where results are written.
+pub trait Results {
+    /// The next result to fill in; holds old content.
+    fn next(&mut self) -> &mut ResultRecord;
+}
+
+impl Results for Vec<ResultRecord> {
+    fn next(&mut self) -> &mut ResultRecord {
+        self.push(ResultRecord::default());
+        match self.last_mut() {
+            Some(last) => last,
+            None => unreachable!("one was pushed just now"),
+        }
+    }
+}
+
+/// The state of one hash range of users, and its rules.
+#[derive(Debug)]
+pub struct Shard {
+    settings: ShardSettings,
+    book: Book,
+    partitions: Vec<PartitionState>,
+    dirty: Vec<SlotId>,
+    dirty_mark: u32,
+}
+
+impl Shard {
+    /// A shard without users.
+    pub fn new(settings: ShardSettings) -> Self {
+        assert!(settings.window_ms > 0, "a window of no length");
+        let budget = WindowBudget::new(settings.window_bytes);
+        let partitions = settings
+            .partitions
+            .iter()
+            .map(|&(partition, generation)| {
+                PartitionState::new(
+                    partition,
+                    generation,
+                    settings.window_ms,
+                    settings.window_bytes,
+                    &budget,
+                )
+            })
+            .collect();
+        Self {
+            settings,
+            book: Book::new(),
+            partitions,
+            dirty: Vec::new(),
+            dirty_mark: 1,
+        }
+    }
+
+    /// The key hashes it owns.
+    pub fn range(&self) -> HashRange {
+        self.settings.range
+    }
+
+    /// Its accounts and balances.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// How many transaction ids its windows hold.
+    pub fn remembered(&self) -> u64 {
+        self.partitions.iter().map(|p| p.window.len()).sum()
+    }
+
+    /// The resident bytes of balances, accounts and windows.
+    pub fn bytes(&self) -> (u64, u64) {
+        let windows = self.partitions.iter().map(|p| p.window.bytes()).sum();
+        (self.book.bytes(), windows)
+    }
+
+    /// Makes room ahead, so that a steady stream of `ids` more ids over `balances` dirty balances
+    /// an epoch allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::WindowFull`] if the ids do not fit.
+    pub fn reserve(&mut self, ids: u64, balances: usize) -> Result<(), ShardError> {
+        self.dirty.reserve(balances);
+        for state in &mut self.partitions {
+            state
+                .window
+                .reserve(ids)
+                .map_err(|source| ShardError::WindowFull { source })?;
+        }
+        Ok(())
+    }
+
+    /// Takes over an account from the store.
+    ///
+    /// # Panics
+    ///
+    /// If its user is not in the shard's range, or user or account are bound otherwise already.
+    pub fn load_account(
+        &mut self,
+        user_hash: u64,
+        user: &str,
+        account_id: AccountId,
+    ) -> AccountHandle {
+        assert!(
+            self.settings.range.contains(user_hash),
+            "user {user:?} lies outside the shard's range"
+        );
+        match self.book.open(user_hash, user.as_bytes(), account_id) {
+            Opened::New(handle) => handle,
+            other => panic!("account {account_id} of user {user:?} was loaded twice: {other:?}"),
+        }
+    }
+
+    /// Takes over a balance from the store.
+    ///
+    /// # Panics
+    ///
+    /// If an amount is negative, the version is 0, or the balance was loaded before.
+    pub fn load_balance(
+        &mut self,
+        user_hash: u64,
+        account: AccountHandle,
+        currency: Currency,
+        state: BalanceState,
+    ) {
+        assert!(
+            !state.available.is_negative() && !state.frozen.is_negative() && state.version > 0,
+            "a stored balance that cannot be: {state:?}"
+        );
+        assert!(
+            self.book.find_of(account, user_hash, currency).is_none(),
+            "the {currency} balance of account {} was loaded twice",
+            self.book.account_id(account)
+        );
+        let slot = self.book.create(account, user_hash, currency);
+        self.book
+            .slot_mut(slot)
+            .restore(state.available, state.frozen, state.version);
+    }
+
+    /// Takes over a transaction id from the store. `now_ms` is the clock of its partition where
+    /// reading begins; ids forgotten by then are passed over, later ones wait for the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::WindowFull`] if it does not fit.
+    ///
+    /// # Panics
+    ///
+    /// If the shard does not know the partition.
+    pub fn load_id(
+        &mut self,
+        partition: Partition,
+        id: &IdHash,
+        remembered_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), ShardError> {
+        let index = self.partition_index(partition);
+        self.partitions[index].load(id, remembered_ms, now_ms)
+    }
+
+    /// Decides records in log order, and writes what became of them to `part` and `results`.
+    ///
+    /// Works in steps (hash and prefetch all, look all up, apply in order), so that the memory
+    /// latency of one record overlaps with that of its neighbours.
+    ///
+    /// # Errors
+    ///
+    /// What stops the node: the record at fault and all behind it have no outcome then, and the
+    /// shard must not be used again.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`BATCH_MAX`] items, or they break the order of the log.
+    pub fn apply(
+        &mut self,
+        items: &[Item<'_>],
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        assert!(items.len() <= BATCH_MAX, "a batch of {}", items.len());
+        let mut prepared = [Prepared::default(); BATCH_MAX];
+        for (item, ready) in items.iter().zip(&mut prepared) {
+            *ready = Prepared::of(item);
+            ready.partition = self.partition_index(item.partition);
+            if let Some(currency) = ready.currency {
+                self.book.prefetch_index(item.key_hash, currency);
+                self.partitions[ready.partition].window.prefetch(&ready.id);
+            }
+        }
+        for (item, ready) in items.iter().zip(&prepared) {
+            if let Some(currency) = ready.currency {
+                self.book.prefetch_slot(item.key_hash, currency);
+            }
+        }
+        for (item, ready) in items.iter().zip(&prepared) {
+            if let Some(currency) = ready.currency {
+                self.book.prefetch_user(item.key_hash, currency);
+            }
+        }
+        for (item, ready) in items.iter().zip(&prepared) {
+            self.apply_one(item, ready, part, results)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the dirty set: one final image a balance that changed since the last time.
+    pub fn take_dirty(&mut self, images: &mut Vec<BalanceImage>) {
+        for slot in self.dirty.drain(..) {
+            let balance = self.book.slot(slot);
+            let state = balance.state();
+            assert!(
+                !state.available.is_negative() && !state.frozen.is_negative() && state.version > 0,
+                "a balance that cannot be: {state:?}"
+            );
+            images.push(BalanceImage {
+                account_id: self.book.account_id(balance.account()),
+                currency: balance.currency(),
+                available: state.available,
+                frozen: state.frozen,
+                version: state.version,
+            });
+        }
+        // Mark 0 is that of a slot never dirty.
+        self.dirty_mark = self.dirty_mark.checked_add(1).unwrap_or(1);
+    }
+
+    /// A number that two shards' sums of users share if and only if (almost surely) every
+    /// balance is the same; adds up over shards.
+    pub fn state_hash(&self) -> u128 {
+        self.book.state_hash()
+    }
+
+    fn partition_index(&self, partition: Partition) -> usize {
+        // A node has few partitions, and mostly the first one asked is the one.
+        match self
+            .partitions
+            .iter()
+            .position(|state| state.partition == partition)
+        {
+            Some(index) => index,
+            None => panic!("a record of partition {partition}, which this shard does not own"),
+        }
+    }
+
+    fn apply_one(
+        &mut self,
+        item: &Item<'_>,
+        ready: &Prepared,
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        let state = &mut self.partitions[ready.partition];
+        state.advance(item)?;
+        let command = match &item.decoded {
+            _ if item.mark == Mark::OperatorRefused => {
+                let why = (Code::OperatorRefused, "refused by the operator".into());
+                return self.refuse(item, why, part, results);
+            }
+            Err(refusal) => {
+                let why = (refusal.code, refusal.message.as_str().into());
+                return self.refuse(item, why, part, results);
+            }
+            Ok(command) => command,
+        };
+        if let Err(why) = self.check(item, command) {
+            return self.refuse(item, why, part, results);
+        }
+        match command.body {
+            Body::Open => self.open(item, command, part, results),
+            Body::Move {
+                kind,
+                currency,
+                amount,
+            } => {
+                let user = command.user_id.as_bytes();
+                let found = self.book.find(item.key_hash, user, currency);
+                let account = match found {
+                    Some(slot) => self.book.slot(slot).account(),
+                    None => match self.book.account(item.key_hash, user) {
+                        Some(account) => account.handle,
+                        None => {
+                            let message = format!("user {:?} has no account", command.user_id);
+                            let why = (Code::AccountNotFound, message.into());
+                            return self.refuse(item, why, part, results);
+                        }
+                    },
+                };
+                let own = self.book.account_id(account);
+                if own != command.account_id {
+                    let message = format!(
+                        "accountId {} is not the account of user {:?}",
+                        command.account_id, command.user_id
+                    );
+                    let why = (Code::AccountMismatch, message.into());
+                    return self.refuse(item, why, part, results);
+                }
+                let movement = Movement {
+                    kind,
+                    currency,
+                    amount,
+                    account,
+                    found,
+                };
+                self.answer(item, command, ready, movement, part, results)
+            }
+        }
+    }
+
+    /// The checks that need no account: expiry, key, partition. Shape was checked by decoding.
+    fn check(&self, item: &Item<'_>, command: &Command<'_>) -> Result<(), Why> {
+        let window_ms = self.settings.window_ms as i64;
+        if matches!(command.body, Body::Open)
+            && !matches!(item.mark, Mark::Claimed | Mark::ClaimRefused)
+        {
+            let message =
+                "an OPEN without a claim: its type must be written as \"OPEN\", without escapes";
+            return Err((Code::Malformed, message.into()));
+        }
+        if item.issued_at_ms != NOT_ISSUED {
+            if item.clock_ms > item.issued_at_ms.saturating_add(window_ms / 2) {
+                let message = format!(
+                    "issued at {} ms, and the log's clock is at {} ms, more than half a window of {window_ms} ms past it",
+                    item.issued_at_ms, item.clock_ms
+                );
+                return Err((Code::Expired, message.into()));
+            }
+            if item.issued_at_ms > item.clock_ms.saturating_add(window_ms / 4) {
+                let message = format!(
+                    "issuedAt {} ms lies more than a quarter of a window of {window_ms} ms ahead of the log's clock at {} ms",
+                    item.issued_at_ms, item.clock_ms
+                );
+                return Err((Code::Malformed, message.into()));
+            }
+        }
+        if item.key != command.user_id.as_bytes() {
+            let message = format!("the record's key is not its userId {:?}", command.user_id);
+            return Err((Code::KeyMismatch, message.into()));
+        }
+        let count = self.settings.partition_count;
+        let right = self.settings.partitioner.partition(item.key, count);
+        if right != item.partition.get() {
+            let message = format!(
+                "the key belongs to partition {right} of {count}, the record lies in partition {}",
+                item.partition
+            );
+            return Err((Code::WrongPartition, message.into()));
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        item: &Item<'_>,
+        command: &Command<'_>,
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        if item.mark == Mark::ClaimRefused {
+            let message = format!(
+                "accountId {} and user {:?} cannot be bound: one of them is bound otherwise",
+                command.account_id, command.user_id
+            );
+            return self.refuse(item, (Code::AccountMismatch, message.into()), part, results);
+        }
+        let user = command.user_id.as_bytes();
+        match self.book.open(item.key_hash, user, command.account_id) {
+            Opened::New(_) => part.opened.push(OpenedAccount {
+                account_id: command.account_id,
+                user_id: command.user_id.as_ref().into(),
+                time_ms: item.clock_ms,
+            }),
+            Opened::Known(_) => {}
+            Opened::Mismatch { existing } => {
+                return Err(ShardError::ClaimBroken {
+                    partition: item.partition,
+                    offset: item.offset,
+                    user_id: command.user_id.as_ref().into(),
+                    claimed: command.account_id,
+                    existing,
+                });
+            }
+        }
+        let result = results.next();
+        self.fill(result, item, Status::Success);
+        address(result, command);
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        item: &Item<'_>,
+        command: &Command<'_>,
+        ready: &Prepared,
+        movement: Movement,
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        let before = movement
+            .found
+            .map_or_else(BalanceState::default, |slot| self.book.slot(slot).state());
+        let state = &mut self.partitions[ready.partition];
+        let duplicate = state.window.contains(&ready.id);
+        let (status, after) = if duplicate {
+            (Status::Duplicate, before)
+        } else {
+            let remembered_ms = item.clock_ms.max(item.issued_at_ms);
+            state.remember(&ready.id, remembered_ms)?;
+            let outcome = transition(movement.kind, before, movement.amount);
+            let after = outcome.unwrap_or(before);
+            let failure = outcome.err();
+            part.ledger.push(LedgerEntry {
+                position: item.position(),
+                account_id: command.account_id,
+                currency: movement.currency,
+                kind: movement.kind.into(),
+                failure,
+                amount: movement.amount,
+                transaction_id: transaction_id(&command.transaction_id),
+                before,
+                after,
+                time_ms: item.clock_ms,
+                remembered_ms,
+            });
+            match failure {
+                None => {
+                    self.store(item.key_hash, movement, after);
+                    (Status::Success, after)
+                }
+                Some(code) => (Status::Failed(code), after),
+            }
+        };
+        let result = results.next();
+        self.fill(result, item, status);
+        address(result, command);
+        result.around = Some(Around { before, after });
+        Ok(())
+    }
+
+    fn store(&mut self, user_hash: u64, movement: Movement, after: BalanceState) {
+        let slot = match movement.found {
+            Some(slot) => slot,
+            None => self
+                .book
+                .create(movement.account, user_hash, movement.currency),
+        };
+        let balance = self.book.slot_mut(slot);
+        balance.apply(after.available, after.frozen);
+        assert_eq!(balance.version(), after.version, "a version was left out");
+        if balance.dirty_mark() != self.dirty_mark {
+            balance.set_dirty_mark(self.dirty_mark);
+            self.dirty.push(slot);
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        item: &Item<'_>,
+        (code, message): Why,
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        part.dead_letters.push(DeadLetter {
+            generation: item.generation,
+            partition: item.partition,
+            offset: item.offset,
+            code,
+            message: message.clone(),
+            failed_at_ms: item.clock_ms,
+            issued_at_ms: item.issued_at_ms,
+            key: item.key.into(),
+            value: item.value.into(),
+        });
+        let result = results.next();
+        self.fill(result, item, Status::Refused(code));
+        result.message = Some(message);
+        match &item.decoded {
+            Ok(command) => address(result, command),
+            Err(refusal) => address_refusal(result, refusal),
+        }
+        Ok(())
+    }
+
+    fn fill(&self, result: &mut ResultRecord, item: &Item<'_>, status: Status) {
+        result.position = item.position();
+        result.term = self.settings.term;
+        result.status = status;
+        result.timestamp_ms = item.clock_ms;
+        result.kind = None;
+        result.account_id = None;
+        result.currency = None;
+        result.amount = None;
+        result.around = None;
+        result.addressed = false;
+        result.transaction_id.set("");
+        result.user_id.set("");
+        result.message = None;
+    }
+}
+
+type Why = (Code, Box<str>);
+
+/// A command of an open account, ready to be answered.
+#[derive(Clone, Copy)]
+struct Movement {
+    kind: MoveKind,
+    currency: Currency,
+    amount: Amount,
+    account: AccountHandle,
+    found: Option<SlotId>,
+}
+
+fn address(result: &mut ResultRecord, command: &Command<'_>) {
+    result.addressed = true;
+    result.transaction_id.set(&command.transaction_id);
+    result.user_id.set(&command.user_id);
+    result.account_id = Some(command.account_id);
+    result.kind = Some(command.kind());
+    if let Body::Move {
+        currency, amount, ..
+    } = command.body
+    {
+        result.currency = Some(currency);
+        result.amount = Some(amount);
+    }
+}
+
+fn address_refusal(result: &mut ResultRecord, refusal: &Refusal<'_>) {
+    result.kind = refusal.kind;
+    result.account_id = refusal.account_id;
+    result.currency = refusal.currency;
+    result.amount = refusal.amount;
+    if let (Some(id), Some(user)) = (&refusal.transaction_id, &refusal.user_id) {
+        result.addressed = true;
+        result.transaction_id.set(id);
+        result.user_id.set(user);
+    }
+}
+
+fn transaction_id(text: &str) -> TransactionId {
+    match TransactionId::new(text) {
+        Some(id) => id,
+        None => panic!("a decoded command with the transaction id {text:?}"),
+    }
+}

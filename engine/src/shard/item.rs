@@ -1,0 +1,119 @@
+//! One record on its way through a shard.
+
+use crate::{
+    Code, Command, Currency, Generation, Offset, Partition, Position, Posting,
+    command::Body,
+    decode::{Refusal, decode},
+    hash::IdHash,
+    record::Mark,
+    slot::CommandSlot,
+};
+
+/// How many records are decided together, at most.
+///
+/// Enough for their cache misses to overlap; more would fall out of the first-level cache again
+/// before they are used.
+pub const BATCH_MAX: usize = 32;
+
+/// A record with its decoded command.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Which life of the log the offset counts in.
+    pub generation: Generation,
+    /// The log's partition.
+    pub partition: Partition,
+    /// The record's offset.
+    pub offset: Offset,
+    /// The partition's clock at the record, in ms since 1970.
+    pub clock_ms: i64,
+    /// When the front door issued it, or [`NOT_ISSUED`](crate::record::NOT_ISSUED).
+    pub issued_at_ms: i64,
+    /// [`key_hash`](crate::hash::key_hash) of the key.
+    pub key_hash: u64,
+    /// What was decided about it before.
+    pub mark: Mark,
+    /// The record's key.
+    pub key: &'a [u8],
+    /// The record's value.
+    pub value: &'a [u8],
+    /// What the value says.
+    pub decoded: Result<Command<'a>, Box<Refusal<'a>>>,
+}
+
+impl<'a> Item<'a> {
+    /// Decodes the record in a slot.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is a barrier.
+    pub fn of(slot: &'a CommandSlot) -> Self {
+        assert!(slot.barrier().is_none(), "a barrier is no record");
+        let value = slot.value();
+        Self {
+            generation: slot.generation,
+            partition: slot.partition,
+            offset: slot.offset,
+            clock_ms: slot.clock_ms,
+            issued_at_ms: slot.issued_at_ms,
+            key_hash: slot.key_hash,
+            mark: slot.mark,
+            key: slot.key(),
+            value,
+            decoded: match slot.mark {
+                Mark::Oversize => Err(oversize()),
+                _ => decode(value),
+            },
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            generation: self.generation,
+            partition: self.partition,
+            offset: self.offset,
+            posting: Posting::default(),
+        }
+    }
+}
+
+/// The refusal of a record of which the log holds the beginning only.
+#[cold]
+fn oversize<'a>() -> Box<Refusal<'a>> {
+    Box::new(Refusal {
+        code: Code::Malformed,
+        message: "the record is larger than the log takes".into(),
+        transaction_id: None,
+        user_id: None,
+        account_id: None,
+        kind: None,
+        currency: None,
+        amount: None,
+    })
+}
+
+/// The hashes of a record, made before any of the batch is looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) partition: usize,
+    /// What it asks for a balance of; `None` looks nothing up.
+    pub(super) currency: Option<Currency>,
+    pub(super) id: IdHash,
+}
+
+impl Prepared {
+    pub(super) fn of(item: &Item<'_>) -> Self {
+        match &item.decoded {
+            Ok(Command {
+                transaction_id,
+                user_id,
+                body: Body::Move { currency, .. },
+                ..
+            }) => Self {
+                partition: 0,
+                currency: Some(*currency),
+                id: IdHash::of(user_id.as_bytes(), transaction_id.as_bytes()),
+            },
+            _ => Self::default(),
+        }
+    }
+}
