@@ -1,0 +1,153 @@
+//! The steady apply loop allocates nothing: not for decoding, not for deciding, not for results,
+//! ledger entries or the window.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use kilter_engine::{
+    AccountId, Generation, HashRange, Offset, Partition, Term,
+    agent::Agent,
+    epoch::EpochPart,
+    hash::key_hash,
+    partitioner::Partitioner,
+    record::{Mark, NOT_ISSUED, Record},
+    result::ResultSlot,
+    ring::ring,
+    shard::{
+        Shard, ShardSettings,
+        agent::{ShardAgent, ShardPorts},
+    },
+    slot::CommandSlot,
+    wait::{WaitStrategy, waiter},
+};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is the system allocator's; counting touches a thread-local number only.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on as it came.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const USERS: u64 = 100;
+const COMMANDS: u64 = 20_000;
+
+#[test]
+fn a_command_allocates_nothing() {
+    let mut shard = Shard::new(ShardSettings {
+        range: HashRange::ALL,
+        term: Term::new(1),
+        partitions: vec![(Partition::new(0), Generation::new(1))],
+        partition_count: 1,
+        partitioner: Partitioner::Murmur2,
+        window_ms: 86_400_000,
+        window_bytes: 1 << 28,
+    });
+    for number in 1..=USERS {
+        let user = format!("u-{number}");
+        shard.load_account(
+            key_hash(user.as_bytes()),
+            &user,
+            AccountId::new(number).unwrap(),
+        );
+    }
+    shard.reserve(2 * COMMANDS, USERS as usize).unwrap();
+
+    let (mut commands, commands_out) = ring(64, CommandSlot::new);
+    let (results, mut results_out) = ring(64, ResultSlot::default);
+    let (full, _full_out) = ring(2, || None);
+    let (_empty, empty) = ring(2, || None);
+    let (_, waker) = waiter(WaitStrategy::BusySpin);
+    let ports = ShardPorts {
+        commands: commands_out,
+        results,
+        full,
+        empty,
+        spilled_bytes: Default::default(),
+        gauges: Default::default(),
+        poller: waker.clone(),
+        publisher: waker.clone(),
+        writer: waker,
+    };
+    let part = Box::new(EpochPart::with_capacity(2 * COMMANDS as usize));
+    let mut agent = ShardAgent::new(0, shard, ports, part);
+
+    let payloads: Vec<(String, String)> = (0..2 * COMMANDS).map(payload).collect();
+    let mut feed = |range: std::ops::Range<u64>| {
+        let mut answered = 0;
+        for number in range {
+            let (key, value) = &payloads[number as usize];
+            let record = Record {
+                generation: Generation::new(1),
+                partition: Partition::new(0),
+                offset: Offset::new(number),
+                timestamp_ms: 1_700_000_000_000,
+                issued_at_ms: NOT_ISSUED,
+                mark: Mark::None,
+                key: key.as_bytes(),
+                value: value.as_bytes(),
+            };
+            let slot = commands.try_claim().unwrap();
+            slot.set_record(&record, record.timestamp_ms, key_hash(record.key));
+            if commands.pending() == 50 {
+                commands.publish();
+                while answered % 50 != 0 || commands.occupancy() > 0 {
+                    answered += agent.do_work().unwrap();
+                    let seen = results_out.available();
+                    results_out.release(seen);
+                }
+            }
+        }
+        answered
+    };
+    // The first round makes the balances.
+    assert_eq!(feed(0..COMMANDS), COMMANDS as usize);
+    let before = ALLOCATIONS.get();
+    assert_eq!(feed(COMMANDS..2 * COMMANDS), COMMANDS as usize);
+    assert_eq!(
+        ALLOCATIONS.get() - before,
+        0,
+        "allocations for {COMMANDS} commands"
+    );
+}
+
+/// Deposits, withdrawals that fail, freezes, and now and then the id of the command before.
+fn payload(number: u64) -> (String, String) {
+    let user = number / 5 % USERS + 1;
+    let kind = ["DEPOSIT", "WITHDRAW", "FREEZE", "SETTLE", "DEPOSIT"][(number % 5) as usize];
+    let id = if number.is_multiple_of(97) {
+        number / 2
+    } else {
+        number
+    };
+    (
+        format!("u-{user}"),
+        format!(
+            r#"{{"transactionId":"t-{id}","accountId":{user},"userId":"u-{user}","currencyCode":"USDT","type":"{kind}","amount":"12.340000000000000001","description":"an ordinary command","metadata":{{"any":"json"}}}}"#
+        ),
+    )
+}

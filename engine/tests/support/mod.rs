@@ -1,0 +1,9 @@
+//! What the twin test and the simulator share.
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub mod check;
+pub mod disk;
+pub mod rng;
+pub mod traffic;
+pub mod twin;
+pub mod world;
