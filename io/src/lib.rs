@@ -1,1 +1,13 @@
-//! Logs and stores.
+//! What the engine reads from and writes to.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
+//! | [`json`] | results and dead letters as the outside world reads them |
+//!
+//! It knows the engine; the engine knows nothing of it. No threads are started here.
+
+pub mod clock;
+pub mod embedded;
+pub mod json;
+pub mod results;

@@ -1,0 +1,255 @@
+//! The log's writing end: group commit, one transaction a batch.
+
+use kilter_engine::{
+    Body, Offset,
+    decode::{decode, decode_key, may_be_open},
+    record::Mark,
+};
+use rusqlite::{Transaction, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
+
+use super::{
+    OVERSIZE_KEPT_BYTES, RECORD_MAX_BYTES, claims,
+    connection::Db,
+    dir::DataDir,
+    error::EmbeddedError,
+    input::{Input, InputLine},
+    schema,
+};
+
+/// What is known of a value that is too large to keep whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullSize {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// A record to append.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// The command, as JSON; or the beginning of it, if `full` is there.
+    pub value: &'a [u8],
+    /// When the front door issued it, in ms since 1970.
+    pub issued_at_ms: Option<i64>,
+    /// Length and digest of the whole value, if `value` is only its beginning.
+    pub full: Option<FullSize>,
+}
+
+impl<'a> NewRecord<'a> {
+    /// A record that no front door issued.
+    pub fn new(value: &'a [u8]) -> Self {
+        Self {
+            value,
+            issued_at_ms: None,
+            full: None,
+        }
+    }
+}
+
+/// Where a batch came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The first record's offset.
+    pub first: Offset,
+    /// The offset behind the last record.
+    pub end: Offset,
+}
+
+/// The writing end of the command log. One a directory, under its lock.
+#[derive(Debug)]
+pub struct CommandLog {
+    db: Db,
+    end: Offset,
+    last_ms: i64,
+    window_ms: i64,
+}
+
+impl CommandLog {
+    /// Opens the log of a directory that is open exclusively. `window_ms` is the idempotency
+    /// window, by which an OPEN that has expired is told before it claims anything.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub fn open(dir: &DataDir, window_ms: u64) -> Result<Self, EmbeddedError> {
+        let db = Db::write(&dir.log_path())?;
+        schema::check(&db, schema::Kind::Log)?;
+        let last: Option<(i64, i64)> = db
+            .connection
+            .query_row(
+                "SELECT offset, timestamp_ms FROM records ORDER BY offset DESC LIMIT 1",
+                [],
+                |row| Ok(Some((row.get(0)?, row.get(1)?))),
+            )
+            .or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(None),
+                error => Err(error),
+            })
+            .map_err(db.failed("find its end"))?;
+        let (end, last_ms) = last.map_or((0, 0), |(offset, ms)| (offset as u64 + 1, ms));
+        Ok(Self {
+            db,
+            end: Offset::new(end),
+            last_ms,
+            window_ms: window_ms as i64,
+        })
+    }
+
+    /// The offset that the next record gets.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Appends a batch in one transaction: when this returns, all of it is durable.
+    ///
+    /// The records' time is `now_ms`, or that of the last record if that is later. A record's key
+    /// is its user, if that can be read. An OPEN claims its (account, user) pair in the same
+    /// transaction, and the verdict lies beside the record.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then nothing of the batch is in the log.
+    pub fn append(
+        &mut self,
+        batch: &[NewRecord<'_>],
+        now_ms: i64,
+    ) -> Result<Appended, EmbeddedError> {
+        self.transact(batch.iter().copied(), now_ms, |_| Ok(()))
+    }
+
+    /// Appends lines of an input, and in the same transaction notes how far the input is known.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then nothing of the batch is in the log.
+    pub fn append_input(
+        &mut self,
+        input: &mut Input,
+        lines: &[InputLine<'_>],
+        now_ms: i64,
+    ) -> Result<Appended, EmbeddedError> {
+        let records = lines.iter().map(|line| NewRecord {
+            value: line.value,
+            issued_at_ms: None,
+            full: line.full,
+        });
+        let mut row = None;
+        let progress = input.progress();
+        let appended = self.transact(records, now_ms, |transaction| {
+            row = Some(progress.write(transaction)?);
+            Ok(())
+        })?;
+        input.appended(row);
+        Ok(appended)
+    }
+
+    fn transact<'a>(
+        &mut self,
+        records: impl Iterator<Item = NewRecord<'a>>,
+        now_ms: i64,
+        besides: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<Appended, EmbeddedError> {
+        let failed = self.db.failed("append records");
+        let timestamp_ms = now_ms.max(self.last_ms);
+        let window_ms = self.window_ms;
+        let mut offset = self.end.get();
+        // Dropping the transaction rolls it back.
+        let transaction =
+            Transaction::new_unchecked(&self.db.connection, TransactionBehavior::Immediate)
+                .map_err(&failed)?;
+        {
+            let mut insert = transaction
+                .prepare_cached(
+                    "INSERT INTO records
+                     (offset, timestamp_ms, issued_at_ms, mark, key, value, full_bytes, full_sha256)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )
+                .map_err(&failed)?;
+            for record in records {
+                let (value, full) = kept(&record);
+                let mark = if full.is_some() {
+                    Mark::Oversize
+                } else {
+                    mark(&transaction, &record, timestamp_ms, window_ms).map_err(&failed)?
+                };
+                let key = match mark {
+                    Mark::Oversize => None,
+                    _ => decode_key(value),
+                };
+                insert
+                    .execute(params![
+                        offset as i64,
+                        timestamp_ms,
+                        record.issued_at_ms,
+                        mark as u8,
+                        key.as_deref().unwrap_or_default().as_bytes(),
+                        value,
+                        full.map(|full| full.bytes as i64),
+                        full.as_ref().map(|full| &full.sha256[..]),
+                    ])
+                    .map_err(&failed)?;
+                offset += 1;
+            }
+        }
+        besides(&transaction).map_err(&failed)?;
+        transaction.commit().map_err(&failed)?;
+        let appended = Appended {
+            first: self.end,
+            end: Offset::new(offset),
+        };
+        self.end = appended.end;
+        self.last_ms = timestamp_ms;
+        Ok(appended)
+    }
+}
+
+/// What the log keeps of a value.
+fn kept<'a>(record: &NewRecord<'a>) -> (&'a [u8], Option<FullSize>) {
+    match record.full {
+        Some(full) => (record.value, Some(full)),
+        None if record.value.len() > RECORD_MAX_BYTES => {
+            let full = FullSize {
+                bytes: record.value.len() as u64,
+                sha256: Sha256::digest(record.value).into(),
+            };
+            (&record.value[..OVERSIZE_KEPT_BYTES], Some(full))
+        }
+        None => (record.value, None),
+    }
+}
+
+/// Claims for an OPEN that passes every check that needs no account.
+fn mark(
+    transaction: &Transaction<'_>,
+    record: &NewRecord<'_>,
+    clock_ms: i64,
+    window_ms: i64,
+) -> rusqlite::Result<Mark> {
+    if !may_be_open(record.value) {
+        return Ok(Mark::None);
+    }
+    let Ok(command) = decode(record.value) else {
+        return Ok(Mark::None);
+    };
+    if !matches!(command.body, Body::Open) {
+        return Ok(Mark::None);
+    }
+    let expired = record.issued_at_ms.is_some_and(|issued_ms| {
+        clock_ms > issued_ms.saturating_add(window_ms / 2)
+            || issued_ms > clock_ms.saturating_add(window_ms / 4)
+    });
+    // The shard refuses it for its time before it looks at the verdict.
+    let bound =
+        !expired && claims::claim(transaction, command.account_id, command.user_id.as_bytes())?;
+    Ok(if bound {
+        Mark::Claimed
+    } else {
+        Mark::ClaimRefused
+    })
+}

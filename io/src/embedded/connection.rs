@@ -1,0 +1,118 @@
+//! A connection to one of the two files, and what its errors mean.
+
+use std::{path::Path, path::PathBuf, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::error::{EmbeddedError, PathBufDisplay};
+
+/// How long a statement waits for another connection's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many pages of 8 KiB the write-ahead log may hold before they go into the file.
+const CHECKPOINT_PAGES: u32 = 4000;
+
+/// A SQLite connection that knows its file.
+#[derive(Debug)]
+pub(super) struct Db {
+    pub(super) connection: Connection,
+    file: PathBuf,
+}
+
+impl Db {
+    /// Opens a file for writing; makes it if it is not there.
+    pub(super) fn write(path: &Path) -> Result<Self, EmbeddedError> {
+        Self::open(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .and_then(|db| {
+            db.batch(
+                "open",
+                &format!(
+                    "PRAGMA page_size = 8192;
+                     PRAGMA journal_mode = WAL;
+                     PRAGMA synchronous = FULL;
+                     PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+                     PRAGMA journal_size_limit = 67108864;
+                     PRAGMA cache_size = -65536;
+                     PRAGMA temp_store = MEMORY;"
+                ),
+            )?;
+            Ok(db)
+        })
+    }
+
+    /// Opens a file that must be there, for reading beside a running node.
+    pub(super) fn read(path: &Path) -> Result<Self, EmbeddedError> {
+        // Read and write, because a reader of a WAL file may have to make its shared memory.
+        let both = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Self::open(path, both).or_else(|_| Self::open(path, only))?;
+        db.batch(
+            "open",
+            "PRAGMA query_only = ON; PRAGMA cache_size = -65536;",
+        )?;
+        Ok(db)
+    }
+
+    fn open(path: &Path, flags: OpenFlags) -> Result<Self, EmbeddedError> {
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|source| EmbeddedError::Sqlite {
+                file: PathBufDisplay(path.to_owned()),
+                what: "open it",
+                source,
+            })?;
+        let db = Self {
+            connection,
+            file: path.to_owned(),
+        };
+        db.connection
+            .busy_timeout(BUSY_TIMEOUT)
+            .map_err(db.failed("set its lock time-out"))?;
+        db.connection.set_prepared_statement_cache_capacity(64);
+        Ok(db)
+    }
+
+    /// The file, for messages.
+    pub(super) fn file(&self) -> PathBufDisplay {
+        PathBufDisplay(self.file.clone())
+    }
+
+    /// Runs several statements.
+    pub(super) fn batch(&self, what: &'static str, sql: &str) -> Result<(), EmbeddedError> {
+        self.connection
+            .execute_batch(sql)
+            .map_err(self.failed(what))
+    }
+
+    /// What an error of this connection means.
+    pub(super) fn failed(
+        &self,
+        what: &'static str,
+    ) -> impl Fn(rusqlite::Error) -> EmbeddedError + use<> {
+        let file = self.file();
+        move |source| match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => EmbeddedError::Full {
+                file: file.clone(),
+                what,
+                source,
+            },
+            _ => EmbeddedError::Sqlite {
+                file: file.clone(),
+                what,
+                source,
+            },
+        }
+    }
+
+    /// A file that does not hold what it should.
+    pub(super) fn corrupt(&self, what: impl Into<String>) -> EmbeddedError {
+        EmbeddedError::Corrupt {
+            file: self.file(),
+            what: what.into(),
+        }
+    }
+}

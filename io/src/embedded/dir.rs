@@ -1,0 +1,148 @@
+//! The data directory, its lock and its identity.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    connection::Db,
+    error::EmbeddedError,
+    schema::{self, Kind},
+};
+
+const LOCK: &str = "LOCK";
+const LOG: &str = "log.db";
+const STORE: &str = "store.db";
+
+/// A directory with a log and a store.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Held while a node may write; `None` for reading.
+    _lock: Option<File>,
+}
+
+impl DataDir {
+    /// Opens a directory to run a node on it, making it if needed, and keeps others out until
+    /// the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or written, another process has it, or its files are not ours,
+    /// do not belong together, or come from a newer version.
+    pub fn open_exclusive(path: &Path) -> Result<Self, EmbeddedError> {
+        let file_error = |what: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| EmbeddedError::File { what, path, source }
+        };
+        std::fs::create_dir_all(path).map_err(file_error("make the data directory", path))?;
+        let lock_path = path.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(file_error("write", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // Only for the message: an unreadable pid is an unknown one.
+                let _ = lock.read_to_string(&mut pid);
+                let pid = match pid.trim() {
+                    "" => "(unknown)".to_owned(),
+                    pid => pid.to_owned(),
+                };
+                return Err(EmbeddedError::Locked {
+                    path: path.to_owned(),
+                    pid,
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(file_error("lock", &lock_path)(source));
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(file_error("write", &lock_path))?;
+        let dir = Self {
+            path: path.to_owned(),
+            _lock: Some(lock),
+        };
+        dir.prepare()?;
+        Ok(dir)
+    }
+
+    /// Opens a directory for reading, beside a running node or without one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no data, or the files are not ours or do not belong together.
+    pub fn open_for_reading(path: &Path) -> Result<Self, EmbeddedError> {
+        let dir = Self {
+            path: path.to_owned(),
+            _lock: None,
+        };
+        for missing in [LOG, STORE] {
+            if !path.join(missing).is_file() {
+                return Err(EmbeddedError::Empty {
+                    path: path.to_owned(),
+                    missing,
+                });
+            }
+        }
+        let log = Db::read(&dir.log_path())?;
+        schema::check(&log, Kind::Log)?;
+        let store = Db::read(&dir.store_path())?;
+        schema::check(&store, Kind::Store)?;
+        let of = |db: &Db| {
+            schema::setting(db, "identity")?.ok_or_else(|| db.corrupt("it has no identity"))
+        };
+        belong_together(of(&log)?, of(&store)?)?;
+        Ok(dir)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    pub(super) fn store_path(&self) -> PathBuf {
+        self.path.join(STORE)
+    }
+
+    /// Makes both files, or checks them.
+    fn prepare(&self) -> Result<(), EmbeddedError> {
+        let identity = new_identity();
+        let log = Db::write(&self.log_path())?;
+        // The store takes the log's identity: a crash between the two leaves a log alone, and the
+        // next start goes on from there.
+        let log_identity = schema::prepare(&log, Kind::Log, &identity)?;
+        let store = Db::write(&self.store_path())?;
+        let store_identity = schema::prepare(&store, Kind::Store, &log_identity)?;
+        belong_together(log_identity, store_identity)
+    }
+}
+
+fn belong_together(log: String, store: String) -> Result<(), EmbeddedError> {
+    if log == store {
+        Ok(())
+    } else {
+        Err(EmbeddedError::Mixed { log, store })
+    }
+}
+
+/// A name no other directory has: time, process, and the hasher's random keys.
+fn new_identity() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = || RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()));
+    format!("{:016x}{:016x}", random(), random())
+}
