@@ -1,3 +1,82 @@
-//! The `kilter` program.
+//! The `kilter` program: what its commands do, and which exit code that gives.
+//!
+//! 0: fine. 1: the answer is no, or it failed. 2: misuse of the command line.
 
-fn main() {}
+mod apply;
+mod audit;
+mod cli;
+mod demo;
+mod engine_setup;
+mod node;
+mod operator;
+mod outcomes;
+mod progress;
+mod show;
+mod signals;
+mod threads;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// What a command found, when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Fine.
+    Yes,
+    /// No such thing, or something is wrong with the data.
+    No,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let answer = match &cli.command {
+        Command::Demo(demo) => demo::run(demo),
+        Command::Apply(apply) => apply::run(apply),
+        Command::Balance(balance) => show::balance(balance),
+        Command::Balances(show) => show::balances(show),
+        Command::Accounts(show) => show::accounts(show),
+        Command::Ledger(ledger) => show::ledger(ledger),
+        Command::DeadLetters(show) => show::dead_letters(show),
+        Command::Audit(data) => audit::run(&data.data),
+        Command::Window(window) => operator::window(window),
+        Command::Log(log) => operator::log(log),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::FAILURE,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "kilter: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with all its causes, each said once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

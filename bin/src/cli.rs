@@ -1,0 +1,289 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use kilter_engine::wait::WaitStrategy;
+
+/// A balance engine: exact, durable balances from a log of commands.
+///
+/// Everything lives in one directory (--data): the log of commands and the store of balances.
+/// A crash at any moment loses nothing and doubles nothing; start again to go on.
+#[derive(Debug, Parser)]
+#[command(name = "kilter", version, about, long_about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make up commands, apply them through the real path, and audit what came out.
+    Demo(Demo),
+    /// Append a file of commands to the log and apply them. The same file again changes nothing.
+    Apply(Apply),
+    /// Print one balance.
+    Balance(Balance),
+    /// Print all balances.
+    Balances(Show),
+    /// Print all accounts.
+    Accounts(Show),
+    /// Print the ledger: what each answered command did.
+    Ledger(Ledger),
+    /// Print the records that were refused.
+    DeadLetters(Show),
+    /// Read the log again and check every balance, entry and offset against it.
+    Audit(Data),
+    /// Print or change how long a transaction id is remembered.
+    Window(Window),
+    /// Decide about single records of the log.
+    #[command(subcommand)]
+    Log(Log),
+}
+
+/// Where the data is.
+#[derive(Debug, Args)]
+pub struct Data {
+    /// The directory with log and store.
+    #[arg(
+        long,
+        env = "KILTER_DATA",
+        default_value = "kilter-data",
+        value_name = "DIR"
+    )]
+    pub data: PathBuf,
+}
+
+/// How the node is laid out; changes no outcome.
+#[derive(Debug, Args)]
+pub struct Layout {
+    /// Threads that own users, each a hash range.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "N")]
+    pub shards: u16,
+    /// Threads that commit epochs, each for neighbouring shards; at most as many as shards.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "N")]
+    pub writers: u16,
+    /// Cut an epoch when it is this old, in ms.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60_000), value_name = "MS")]
+    pub flush_interval_ms: u64,
+    /// Cut an epoch when it holds this many commands.
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "N")]
+    pub flush_max_commands: u64,
+    /// How threads wait: busy-spin, spin-then-yield or park.
+    #[arg(long, default_value_t = WaitStrategy::Park, value_name = "STRATEGY")]
+    pub wait: WaitStrategy,
+    /// CPUs to pin poller, shards, publisher and writers to, in turn, such as 2,3,4.
+    #[arg(long, value_delimiter = ',', value_name = "CPUS")]
+    pub pin: Vec<usize>,
+    /// How long a transaction id is remembered, such as 24h; for a new directory only.
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub window: Option<Duration>,
+    /// How much memory remembered transaction ids may take, such as 4GiB; a quarter of the
+    /// machine's if not given (demo: what its commands need).
+    #[arg(long, value_parser = size, value_name = "SIZE")]
+    pub window_memory: Option<u64>,
+}
+
+/// `kilter demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The directory with log and store; a temporary one if not given.
+    #[arg(long, env = "KILTER_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How many users, with an account each.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "N")]
+    pub users: u64,
+    /// How many commands, besides opening the accounts.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000), value_name = "N")]
+    pub commands: u64,
+    /// The same seed makes the same commands.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// How skewed the choice of users is: 0 is uniform, 0.99 is strong.
+    #[arg(long, default_value_t = 0.6, value_parser = theta, value_name = "T")]
+    pub zipf: f64,
+    /// How the node is laid out.
+    #[command(flatten)]
+    pub layout: Layout,
+}
+
+/// `kilter apply`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A file with a command in JSON on each line; - is standard input.
+    #[arg(value_name = "FILE|-")]
+    pub file: PathBuf,
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: Data,
+    /// Append a line of JSON for each result to this file; - is standard output.
+    #[arg(long, value_name = "FILE|-")]
+    pub results: Option<PathBuf>,
+    /// Append everything anew, even what is in the log already.
+    #[arg(long)]
+    pub again: bool,
+    /// How the node is laid out.
+    #[command(flatten)]
+    pub layout: Layout,
+}
+
+/// `kilter balance`
+#[derive(Debug, Args)]
+pub struct Balance {
+    /// The account's id.
+    pub account: u64,
+    /// The currency's code.
+    pub currency: String,
+    /// Where the data is, and how to print.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// `kilter ledger`
+#[derive(Debug, Args)]
+pub struct Ledger {
+    /// Only this account's entries.
+    #[arg(long, value_name = "N")]
+    pub account: Option<u64>,
+    /// Where the data is, and how to print.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// What all reading commands take.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: Data,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `kilter window`
+#[derive(Debug, Args)]
+pub struct Window {
+    /// The new length, such as 12h; without it the present one is printed.
+    #[arg(value_parser = duration)]
+    pub length: Option<Duration>,
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// `kilter log`
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Have a record answered as refused, now and at every replay.
+    Refuse(Note),
+    /// Have a record's timestamp not move the log's clock, now and at every replay.
+    IgnoreTime(Note),
+}
+
+/// A note about one record that is not applied yet.
+#[derive(Debug, Args)]
+pub struct Note {
+    /// The record's partition; the embedded log has number 0 only.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=0), value_name = "P")]
+    pub partition: u32,
+    /// The record's offset.
+    #[arg(long, value_name = "O")]
+    pub offset: u64,
+    /// Why, for those who look later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// A number with a unit: `1500ms`, `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, factor_ms) = split(
+        text,
+        &[
+            ("ms", 1),
+            ("s", 1000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+            ("d", 86_400_000),
+        ],
+    )?;
+    let ms = number
+        .checked_mul(factor_ms)
+        .filter(|ms| (40..=366 * 86_400_000).contains(ms));
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| format!("{text:?} is not between 40ms and 366d"))
+}
+
+/// A number with a unit: `512MiB`, `4GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, factor) = split(
+        text,
+        &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
+    )?;
+    let bytes = number
+        .checked_mul(factor)
+        .filter(|bytes| *bytes >= 16 << 20);
+    bytes.ok_or_else(|| format!("{text:?} is less than 16MiB or too much"))
+}
+
+fn split(text: &str, units: &[(&str, u64)]) -> Result<(u64, u64), String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = units.iter().find(|(name, _)| *name == unit);
+    match (number.parse(), factor) {
+        (Ok(number), Some((_, factor))) => Ok((number, *factor)),
+        _ => {
+            let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+            Err(format!(
+                "{text:?} is not a whole number with a unit ({})",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+fn theta(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(theta) if (0.0..=5.0).contains(&theta) => Ok(theta),
+        _ => Err(format!("{text:?} is not a number from 0 to 5")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(size("4GiB"), Ok(4 << 30));
+        for text in [
+            "",
+            "24",
+            "h",
+            "-1h",
+            "1.5h",
+            "24 h",
+            "99999999999999999999h",
+            "0s",
+            "400d",
+        ] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+        for text in ["", "4", "4GB", "1KiB", "99999999999999999GiB"] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

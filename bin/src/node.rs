@@ -1,0 +1,435 @@
+//! The topology: every thread, every ring between them, in one place.
+//!
+//! ```text
+//! log ─► poller ─┬─ commands ─► shard 0 ─┬─ results ─► publisher ─► sink
+//!                ├─ commands ─► shard 1 ─┤
+//!                └─ commands ─► shard n ─┘─ epochs ──► writer(s) ─► store
+//!                                        ◄─ empty ───
+//! ```
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use core_affinity::CoreId;
+use kilter_engine::{
+    HashRange, Offset,
+    epoch::{Epoch, EpochPart, OffsetRow},
+    loader::Loader,
+    partitioner::Partitioner,
+    poller::{PartitionStart, Poller, PollerPort, PollerProgress, PollerSettings, PollerStart},
+    publisher::{Acknowledged, Publisher},
+    regroup::{writer_ranges, writer_shards},
+    result::{ResultSink, ResultSlot},
+    ring::{Consumer, Producer, ring},
+    shard::{
+        Shard, ShardSettings,
+        agent::{ShardAgent, ShardGauges, ShardPorts},
+    },
+    slot::CommandSlot,
+    store::{Committed, Store},
+    wait::{WaitStrategy, Waker, waiter},
+    writer::{Writer, WriterPort, WriterProgress, WriterStart},
+};
+use kilter_io::{
+    clock::SystemClock,
+    embedded::{
+        DataDir, EmbeddedError, EmbeddedStore, GENERATION, LogReader, PARTITION, Started,
+        StoreWriter, load,
+    },
+};
+
+use crate::threads::Threads;
+
+/// Epoch parts a shard: one it fills, the others on their way through the writer and back.
+const PARTS: usize = 4;
+
+/// Slots of a results ring.
+const RESULT_SLOTS: usize = 4096;
+
+/// How many bytes of records too large for a slot may wait for one shard.
+const SPILL_MAX_BYTES: usize = 64 << 20;
+
+/// How many bytes of records an epoch may hold.
+const EPOCH_MAX_BYTES: u64 = 64 << 20;
+
+/// How a node is laid out. Changes nothing about any outcome.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Threads that own users.
+    pub shards: usize,
+    /// Threads that commit, each for neighbouring shards.
+    pub writers: usize,
+    /// An epoch is cut when it is this old, in ms.
+    pub flush_interval_ms: u64,
+    /// An epoch is cut when it holds this many records.
+    pub flush_max_commands: u64,
+    /// Slots of a command ring; a power of two.
+    pub ring_slots: usize,
+    /// How threads wait.
+    pub wait: WaitStrategy,
+    /// The CPUs for poller, shards, publisher and writers in turn; empty pins nothing.
+    pub pin: Vec<usize>,
+    /// How many bytes the idempotency windows of all shards may take together.
+    pub window_max_bytes: u64,
+}
+
+/// What happened to an epoch, told from a writer's thread right behind its commit.
+pub trait Observer: Send + Sync + 'static {
+    /// `epoch` is durable.
+    fn committed(&self, epoch: &Epoch<'_>);
+}
+
+impl Observer for () {
+    fn committed(&self, _epoch: &Epoch<'_>) {}
+}
+
+/// A running node.
+pub struct Node {
+    threads: Threads,
+    stop: Arc<AtomicBool>,
+    poller: Waker,
+    poller_progress: Arc<PollerProgress>,
+    writers: Vec<Arc<WriterView>>,
+    gauges: Vec<Arc<ShardGauges>>,
+}
+
+/// What a writer committed, for whoever watches.
+struct WriterView {
+    progress: Arc<WriterProgress>,
+    offset: std::sync::atomic::AtomicU64,
+}
+
+impl Node {
+    /// Takes the lease, loads, and starts every thread. `tell` is given lines of progress.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read or is not this log's, or a thread cannot be started.
+    pub fn start<S>(
+        dir: &DataDir,
+        settings: &NodeSettings,
+        sink: S,
+        observer: Arc<impl Observer>,
+        tell: &mut dyn FnMut(String),
+    ) -> anyhow::Result<Self>
+    where
+        S: ResultSink + Send + 'static,
+    {
+        let store = EmbeddedStore::open(dir)?;
+        let ranges = writer_ranges(settings.shards, settings.writers);
+        let started = store
+            .start(dir, &ranges)
+            .with_context(|| format!("cannot start on {}", dir.path().display()))?;
+        let start = PartitionStart::of_rows(&started.rows.concat());
+        let shards = load_shards(&store, settings, &started, &start, tell)?;
+        drop(store);
+        let log = LogReader::open(dir, start.offset())?;
+        Self::run(dir, settings, &started, start, shards, log, sink, observer)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "called once, by start")]
+    fn run<S>(
+        dir: &DataDir,
+        settings: &NodeSettings,
+        started: &Started,
+        start: PartitionStart,
+        shards: Vec<Shard>,
+        log: LogReader,
+        sink: S,
+        observer: Arc<impl Observer>,
+    ) -> anyhow::Result<Self>
+    where
+        S: ResultSink + Send + 'static,
+    {
+        let mut pins = settings.pin.iter().map(|&id| CoreId { id }).cycle();
+        let mut core = || {
+            if settings.pin.is_empty() {
+                None
+            } else {
+                pins.next()
+            }
+        };
+        let acknowledged = Arc::new(Acknowledged::up_to(started.last_epoch));
+        let poller_wait = waiter(settings.wait);
+        let publisher_wait = waiter(settings.wait);
+        let writer_waits: Vec<_> = (0..settings.writers)
+            .map(|_| waiter(settings.wait))
+            .collect();
+        let shard_waits: Vec<_> = shards.iter().map(|_| waiter(settings.wait)).collect();
+        let groups = writer_shards(settings.shards, settings.writers);
+
+        let mut poller_ports = Vec::new();
+        let mut result_rings = Vec::new();
+        let mut writer_ports: Vec<Vec<WriterPort>> = groups.iter().map(|_| Vec::new()).collect();
+        let mut agents = Vec::new();
+        let gauges: Vec<Arc<ShardGauges>> = shards.iter().map(|_| Arc::default()).collect();
+        for (index, shard) in shards.into_iter().enumerate() {
+            let group = match groups.iter().position(|group| group.contains(&index)) {
+                Some(group) => group,
+                None => bail!("shard {index} has no writer"),
+            };
+            let rings = ShardRings::new(settings);
+            let spilled_bytes = Arc::default();
+            poller_ports.push(PollerPort {
+                commands: rings.commands.0,
+                spilled_bytes: Arc::clone(&spilled_bytes),
+                shard: shard_waits[index].1.clone(),
+            });
+            result_rings.push(rings.results.1);
+            writer_ports[group].push(WriterPort {
+                full: rings.full.1,
+                empty: rings.empty.0,
+                shard: shard_waits[index].1.clone(),
+            });
+            let ports = ShardPorts {
+                commands: rings.commands.1,
+                results: rings.results.0,
+                full: rings.full.0,
+                empty: rings.empty.1,
+                spilled_bytes,
+                gauges: Arc::clone(&gauges[index]),
+                poller: poller_wait.1.clone(),
+                publisher: publisher_wait.1.clone(),
+                writer: writer_waits[group].1.clone(),
+            };
+            let part = Box::new(part(settings));
+            agents.push(ShardAgent::new(index, shard, ports, part));
+        }
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let poller_progress = Arc::<PollerProgress>::default();
+        let poller = Poller::new(
+            PollerStart {
+                settings: PollerSettings {
+                    flush_interval_ms: settings.flush_interval_ms,
+                    flush_max_commands: settings.flush_max_commands,
+                    flush_max_bytes: EPOCH_MAX_BYTES,
+                    batch: settings.ring_slots.min(1024),
+                    spill_max_bytes: SPILL_MAX_BYTES,
+                    window_ms: started.settings.window_ms,
+                },
+                partitions: vec![start],
+                notes: started.notes.clone(),
+                first_epoch: started.last_epoch.next(),
+                stop: Arc::clone(&stop),
+                progress: Arc::clone(&poller_progress),
+            },
+            log,
+            SystemClock::new(),
+            poller_ports,
+        );
+        let shard_and_writer_wakers = shard_waits
+            .iter()
+            .chain(&writer_waits)
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        let publisher = Publisher::new(
+            result_rings,
+            sink,
+            Arc::clone(&acknowledged),
+            shard_and_writer_wakers,
+        );
+
+        let mut threads = Threads::new();
+        let poller_waker = poller_wait.1.clone();
+        threads.spawn(poller, poller_wait, core())?;
+        for (agent, wait) in agents.into_iter().zip(shard_waits) {
+            threads.spawn(agent, wait, core())?;
+        }
+        threads.spawn(publisher, publisher_wait, core())?;
+        let mut views = Vec::new();
+        let writers = writer_ports
+            .into_iter()
+            .zip(writer_waits)
+            .zip(&started.rows)
+            .enumerate();
+        for (index, ((ports, wait), rows)) in writers {
+            let view = Arc::new(WriterView::at(started, rows));
+            let store = Observed {
+                store: StoreWriter::open(dir)?,
+                view: Arc::clone(&view),
+                observer: Arc::clone(&observer),
+            };
+            let start = WriterStart {
+                index,
+                term: started.term,
+                rows: rows.clone(),
+                acknowledged: Arc::clone(&acknowledged),
+                progress: Arc::clone(&view.progress),
+            };
+            views.push(view);
+            threads.spawn(Writer::new(start, store, ports), wait, core())?;
+        }
+        Ok(Self {
+            threads,
+            stop,
+            poller: poller_waker,
+            poller_progress,
+            writers: views,
+            gauges,
+        })
+    }
+
+    /// To be called after records were appended.
+    pub fn wake(&self) {
+        self.poller.wake();
+    }
+
+    /// The offset below which everything is durable.
+    pub fn committed(&self) -> Offset {
+        let offsets = self.writers.iter();
+        let lowest = offsets
+            .map(|view| view.offset.load(Ordering::Acquire))
+            .min();
+        Offset::new(lowest.unwrap_or(0))
+    }
+
+    /// What each shard holds.
+    pub fn gauges(&self) -> &[Arc<ShardGauges>] {
+        &self.gauges
+    }
+
+    /// How often a full ring made the poller pause.
+    pub fn pauses(&self) -> u64 {
+        self.poller_progress.paused()
+    }
+
+    /// Whether it still works; looked at while waiting for anything.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of any thread.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self.threads.failure() {
+            Some(error) => Err(error),
+            None if self.threads.are_done() => bail!("the node ended without being asked"),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops polling, cuts a last epoch, and waits until everything is flushed.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of any thread.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Release);
+        self.poller.wake();
+        while !self.threads.are_done() {
+            if let Some(error) = self.threads.failure() {
+                return Err(error);
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        self.threads.join()
+    }
+}
+
+/// The rings of one shard, each with its two ends.
+struct ShardRings {
+    commands: (Producer<CommandSlot>, Consumer<CommandSlot>),
+    results: (Producer<ResultSlot>, Consumer<ResultSlot>),
+    full: PartRing,
+    empty: PartRing,
+}
+
+type PartRing = (
+    Producer<Option<Box<EpochPart>>>,
+    Consumer<Option<Box<EpochPart>>>,
+);
+
+impl ShardRings {
+    fn new(settings: &NodeSettings) -> Self {
+        let (mut empty, recycled) = ring(PARTS.next_power_of_two(), || None);
+        for _ in 1..PARTS {
+            if empty.push(Box::new(part(settings))).is_err() {
+                unreachable!("the ring has a slot for each part");
+            }
+        }
+        Self {
+            commands: ring(settings.ring_slots, CommandSlot::new),
+            results: ring(RESULT_SLOTS, ResultSlot::default),
+            full: ring(PARTS.next_power_of_two(), || None),
+            empty: (empty, recycled),
+        }
+    }
+}
+
+/// An epoch part with room for this shard's share of a full epoch; it grows where users are skewed.
+fn part(settings: &NodeSettings) -> EpochPart {
+    EpochPart::with_capacity(settings.flush_max_commands as usize / settings.shards)
+}
+
+impl WriterView {
+    fn at(started: &Started, rows: &[OffsetRow]) -> Self {
+        let lowest = rows.iter().map(|row| row.offset.get()).min();
+        Self {
+            progress: Arc::new(WriterProgress::at(started.last_epoch)),
+            offset: lowest.unwrap_or(0).into(),
+        }
+    }
+}
+
+/// A store that tells what it committed.
+struct Observed<O> {
+    store: StoreWriter,
+    view: Arc<WriterView>,
+    observer: Arc<O>,
+}
+
+impl<O: Observer> Store for Observed<O> {
+    type Error = EmbeddedError;
+
+    fn commit(&mut self, epoch: &Epoch<'_>) -> Result<Committed, EmbeddedError> {
+        let committed = self.store.commit(epoch)?;
+        let lowest = epoch.rows.iter().map(|step| step.after.offset.get()).min();
+        if let Some(lowest) = lowest {
+            self.view.offset.store(lowest, Ordering::Release);
+        }
+        self.observer.committed(epoch);
+        Ok(committed)
+    }
+}
+
+fn load_shards(
+    store: &EmbeddedStore,
+    settings: &NodeSettings,
+    started: &Started,
+    start: &PartitionStart,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<Vec<Shard>> {
+    let window_ms = started.settings.window_ms;
+    let shard_settings = ShardSettings {
+        range: HashRange::ALL,
+        term: started.term,
+        partitions: vec![(PARTITION, GENERATION)],
+        partition_count: 1,
+        partitioner: Partitioner::Murmur2,
+        window_ms,
+        window_bytes: settings.window_max_bytes / settings.shards as u64,
+    };
+    let mut loader = Loader::new(settings.shards, &shard_settings);
+    let loaded = load(store, &mut loader, start.clock_ms(), window_ms, &mut |at| {
+        tell(format!(
+            "loading: {} accounts, {} balances, {} transaction ids",
+            at.accounts, at.balances, at.ids
+        ));
+    })
+    .context("the store cannot be loaded")?;
+    if loaded.accounts > 0 {
+        tell(format!(
+            "loaded {} accounts, {} balances and {} transaction ids; going on at offset {}",
+            loaded.accounts,
+            loaded.balances,
+            loaded.ids,
+            start.offset()
+        ));
+    }
+    Ok(loader.finish())
+}
