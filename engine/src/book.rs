@@ -10,11 +10,13 @@
 //!
 //! Everything grows a line or a chunk at a time; nothing is ever copied as a whole. A balance takes
 //! 64 bytes, 8 to 9 of an index, and its share of its account: 8 to 9 of an index and 9 and the
-//! user's length, made even, of a record.
+//! user's length of a record.
 
 mod accounts;
 mod balance;
 mod index;
+mod records;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +26,9 @@ pub use balance::Balance;
 use crate::currency::Currency;
 use crate::hash::{key_hash, sum_hash};
 use crate::ids::AccountId;
-use crate::prefetch::prefetch;
 use accounts::Accounts;
 use index::Index;
-
-/// Slots of a chunk, 64 KiB.
-const CHUNK: usize = 1024;
+use slots::{Owned, Slots};
 
 /// Where a balance is. It stays the same as long as the book lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +48,7 @@ impl SlotId {
 #[derive(Debug)]
 pub struct Book {
     accounts: Accounts,
-    /// Full chunks, but for the last.
-    slots: Vec<Vec<Balance>>,
+    slots: Slots,
     index: Index,
 }
 
@@ -85,7 +83,7 @@ impl Book {
     fn with_hash(hash: fn(&[u8]) -> u64) -> Self {
         Self {
             accounts: Accounts::new(hash),
-            slots: Vec::new(),
+            slots: Slots::default(),
             index: Index::new(),
         }
     }
@@ -95,7 +93,7 @@ impl Book {
     /// # Panics
     ///
     /// When the user is empty or longer, when the hash is not the user's, or when the shard's
-    /// accounts need more than 8 GiB.
+    /// accounts need more than 4 GiB.
     pub fn open(&mut self, user_hash: u64, user: &[u8], id: AccountId) -> Opened {
         self.accounts.open(user_hash, user, id)
     }
@@ -106,21 +104,21 @@ impl Book {
         let handle = self.accounts.find(user_hash, user)?;
         Some(AccountRef {
             handle,
-            id: self.accounts.id(handle),
-            user: self.accounts.user(handle),
+            id: self.accounts.records().id(handle),
+            user: self.accounts.records().user(handle),
         })
     }
 
     /// The id of an account.
     #[inline]
     pub fn account_id(&self, handle: AccountHandle) -> AccountId {
-        self.accounts.id(handle)
+        self.accounts.records().id(handle)
     }
 
     /// The user of an account.
     #[inline]
     pub fn user(&self, handle: AccountHandle) -> &[u8] {
-        self.accounts.user(handle)
+        self.accounts.records().user(handle)
     }
 
     /// First step towards [`Book::account`]: brings the index line near.
@@ -132,7 +130,7 @@ impl Book {
     /// Second step towards [`Book::account`]: reads the index line, brings the record near.
     #[inline]
     pub fn prefetch_account(&self, user_hash: u64) {
-        self.accounts.prefetch_candidates(user_hash);
+        self.accounts.prefetch_record(user_hash);
     }
 
     /// First step towards [`Book::find`]: brings the index line near.
@@ -141,31 +139,41 @@ impl Book {
         self.index.prefetch(balance_hash(user_hash, currency));
     }
 
-    /// Second step towards [`Book::find`]: reads the index line, brings the slot near.
+    /// Second step towards [`Book::find`]: reads the index line, and brings near the slot that is
+    /// most likely the one, a guess for the third step and for the look-up.
     #[inline]
-    pub fn prefetch_slot(&self, user_hash: u64, currency: Currency) {
-        let hash = balance_hash(user_hash, currency);
-        self.index
-            .candidates(hash, |slot| prefetch(self.slot(SlotId(slot))));
+    pub fn prefetch_slot(&self, user_hash: u64, currency: Currency) -> Option<SlotId> {
+        let guess = self.index.guess(balance_hash(user_hash, currency));
+        let guess = guess.map(SlotId)?;
+        self.slots.prefetch(guess);
+        Some(guess)
     }
 
-    /// Third step towards [`Book::find`]: reads the slot, brings the account's record near.
+    /// Third step towards [`Book::find`]: reads the slot, brings its account's record near.
     #[inline]
-    pub fn prefetch_user(&self, user_hash: u64, currency: Currency) {
-        let hash = balance_hash(user_hash, currency);
-        self.index.candidates(hash, |slot| {
-            self.accounts.prefetch(self.slot(SlotId(slot)).account());
-        });
+    pub fn prefetch_user(&self, guess: SlotId) {
+        let balance = self.slots.get(guess);
+        self.accounts.records().prefetch(balance.account());
     }
 
-    /// The balance of a user in a currency, if there is one.
+    /// The balance of a user in a currency, if there is one. A guess, of whatever origin, may
+    /// shorten the way to it, and never changes the answer.
     #[inline]
-    pub fn find(&self, user_hash: u64, user: &[u8], currency: Currency) -> Option<SlotId> {
-        let hash = balance_hash(user_hash, currency);
+    pub fn find(
+        &self,
+        guess: Option<SlotId>,
+        user_hash: u64,
+        user: &[u8],
+        currency: Currency,
+    ) -> Option<SlotId> {
         let is = |slot| {
-            let balance = self.slot(SlotId(slot));
-            balance.currency() == currency && self.accounts.user(balance.account()) == user
+            let balance = self.slots.get(SlotId(slot));
+            balance.currency() == currency && self.user(balance.account()) == user
         };
+        if guess.is_some_and(|SlotId(slot)| is(slot)) {
+            return guess;
+        }
+        let hash = balance_hash(user_hash, currency);
         self.index.find(hash, is).map(SlotId)
     }
 
@@ -179,7 +187,7 @@ impl Book {
     ) -> Option<SlotId> {
         let hash = balance_hash(user_hash, currency);
         let is = |slot| {
-            let balance = self.slot(SlotId(slot));
+            let balance = self.slots.get(SlotId(slot));
             balance.account() == account && balance.currency() == currency
         };
         self.index.find(hash, is).map(SlotId)
@@ -188,13 +196,13 @@ impl Book {
     /// A balance.
     #[inline]
     pub fn slot(&self, slot: SlotId) -> &Balance {
-        &self.slots[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK]
+        self.slots.get(slot)
     }
 
     /// A balance, to change.
     #[inline]
     pub fn slot_mut(&mut self, slot: SlotId) -> &mut Balance {
-        &mut self.slots[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK]
+        self.slots.get_mut(slot)
     }
 
     /// Creates a balance of nothing.
@@ -205,67 +213,51 @@ impl Book {
     /// are 2³² − 1 balances.
     pub fn create(&mut self, account: AccountHandle, user_hash: u64, currency: Currency) -> SlotId {
         assert!(
-            user_hash == self.accounts.hash(account),
+            user_hash == self.accounts.records().hash(account),
             "the hash is another user's"
         );
         assert!(
             self.find_of(account, user_hash, currency).is_none(),
             "an account has one balance a currency"
         );
-        let slot = self.len();
-        assert!(
-            slot < u64::from(u32::MAX),
-            "balances are numbered in 32 bits"
-        );
-        let slot = slot as u32;
-        if (slot as usize).is_multiple_of(CHUNK) {
-            self.slots.push(Vec::with_capacity(CHUNK));
-        }
-        let chunk = self.slots.last_mut().expect("there is a chunk with room");
-        chunk.push(Balance::new(account, currency));
-        let (slots, accounts) = (&self.slots, &self.accounts);
+        let slot = self.slots.push(Balance::new(account, currency));
+        let owned = Owned {
+            slots: &self.slots,
+            records: self.accounts.records(),
+        };
         self.index
-            .add(balance_hash(user_hash, currency), slot, |slot| {
-                let balance = &slots[slot as usize / CHUNK][slot as usize % CHUNK];
-                balance_hash(accounts.hash(balance.account()), balance.currency())
-            });
-        SlotId(slot)
+            .add(balance_hash(user_hash, currency), slot.0, &owned);
+        slot
     }
 
     /// All balances in the order they were created.
     pub fn balances(&self) -> impl Iterator<Item = (SlotId, &Balance)> {
-        let slots = self.slots.iter().flatten();
-        (0..).map(SlotId).zip(slots)
+        self.slots.iter()
     }
 
     /// All accounts in the order they were opened.
     pub fn accounts(&self) -> impl Iterator<Item = AccountRef<'_>> {
-        self.accounts.iter()
+        self.accounts.records().iter()
     }
 
     /// How many balances there are.
     pub fn len(&self) -> u64 {
-        match self.slots.split_last() {
-            Some((last, full)) => (full.len() * CHUNK + last.len()) as u64,
-            None => 0,
-        }
+        self.slots.len()
     }
 
     /// Whether there is no balance.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// How many accounts there are.
     pub fn accounts_len(&self) -> u64 {
-        self.accounts.len()
+        self.accounts.records().len()
     }
 
     /// The memory of the book in bytes.
     pub fn bytes(&self) -> u64 {
-        let list = self.slots.capacity() * size_of::<Vec<Balance>>();
-        let slots = self.slots.len() * CHUNK * size_of::<Balance>() + list;
-        slots as u64 + self.index.bytes() + self.accounts.bytes()
+        self.slots.bytes() + self.index.bytes() + self.accounts.bytes()
     }
 
     /// A hash of all balances: the sum, modulo 2¹²⁸, of the fixed-key hashes of (account id,

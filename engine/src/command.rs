@@ -65,7 +65,15 @@ impl CommandKind {
 
     /// The kind of this spelling, in capitals only.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+        match text {
+            "DEPOSIT" => Some(Self::Deposit),
+            "WITHDRAW" => Some(Self::Withdraw),
+            "FREEZE" => Some(Self::Freeze),
+            "UNFREEZE" => Some(Self::Unfreeze),
+            "SETTLE" => Some(Self::Settle),
+            "OPEN" => Some(Self::Open),
+            _ => None,
+        }
     }
 
     /// What the kind moves, or `None` for OPEN.

@@ -4,7 +4,9 @@
 //! lines of the one before it. So the keys below never change, and neither does the algorithm:
 //! SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with one round a
 //! word and three at the end), whose one- and two-word outputs the `siphasher` crate has. The keys
-//! are no secret; nothing but speed is lost to a caller who makes its hashes collide.
+//! are no secret. Who chooses keys and ids to collide can make one line's chain long, which costs
+//! speed; to make one new id pass for a given old one takes 2⁶¹ tries and more, and the two would
+//! still have to fall into one line.
 
 use core::hash::Hasher;
 use siphasher::sip128::Hasher128;
@@ -46,7 +48,7 @@ pub(crate) fn sum_hash(row: &[u8]) -> u128 {
 }
 
 /// 128 bits that stand for a user's transaction id in the idempotency window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdHash {
     /// Chooses the line of the window.
     pub line: u64,

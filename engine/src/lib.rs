@@ -53,10 +53,13 @@ pub mod window;
 pub mod writer;
 
 pub use amount::{Amount, AmountError};
+pub use book::{AccountHandle, AccountRef, Balance, Book, Opened, SlotId, balance_hash};
 pub use code::{Class, Code};
 pub use command::{Body, Command, CommandKind, MoveKind};
 pub use currency::{Currency, CurrencyError};
 pub use decode::{Refusal, decode, decode_key, may_be_open};
+pub use hash::{IdHash, key_hash};
 pub use ids::{AccountId, EpochNumber, Generation, Offset, Partition, Posting, Term};
 pub use ledger::Position;
-pub use range::HashRange;
+pub use range::{HashRange, shard_of};
+pub use window::{Window, WindowBudget, WindowFull};

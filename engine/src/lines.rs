@@ -139,6 +139,18 @@ impl<T: Copy + Default, const CHUNK: usize> Lines<T, CHUNK> {
         (new & (self.mask >> 1), new)
     }
 
+    /// The head that a split to come takes from: the next one, or one so many after it.
+    #[inline]
+    pub(crate) fn split_after(&self, splits: u64) -> u64 {
+        let new = self.heads + splits;
+        let mask = if new > self.mask {
+            self.mask
+        } else {
+            self.mask >> 1
+        };
+        (new & mask).min(self.heads - 1)
+    }
+
     /// How many spill lines can be taken before another chunk is needed.
     #[inline]
     pub(crate) fn spare_spills(&self) -> usize {
@@ -211,8 +223,10 @@ mod tests {
             .collect();
         for _ in 0..200 {
             let before: Vec<u64> = hashes.iter().map(|&h| lines.head_of(h)).collect();
+            let (next, later) = (lines.split_after(0), lines.split_after(1));
             let (old, new) = lines.split();
-            assert_eq!(new + 1, lines.heads());
+            assert_eq!((next, new + 1), (old, lines.heads()));
+            assert!(later == lines.split_after(0) || old == 0);
             for (&hash, &head) in hashes.iter().zip(&before) {
                 let now = lines.head_of(hash);
                 assert!(now == head || (head == old && now == new));

@@ -236,14 +236,14 @@ impl Shard {
                 self.partitions[ready.partition].window.prefetch(&ready.id);
             }
         }
-        for (item, ready) in items.iter().zip(&prepared) {
+        for (item, ready) in items.iter().zip(&mut prepared) {
             if let Some(currency) = ready.currency {
-                self.book.prefetch_slot(item.key_hash, currency);
+                ready.guess = self.book.prefetch_slot(item.key_hash, currency);
             }
         }
-        for (item, ready) in items.iter().zip(&prepared) {
-            if let Some(currency) = ready.currency {
-                self.book.prefetch_user(item.key_hash, currency);
+        for ready in &prepared[..items.len()] {
+            if let Some(guess) = ready.guess {
+                self.book.prefetch_user(guess);
             }
         }
         for (item, ready) in items.iter().zip(&prepared) {
@@ -322,7 +322,7 @@ impl Shard {
                 amount,
             } => {
                 let user = command.user_id.as_bytes();
-                let found = self.book.find(item.key_hash, user, currency);
+                let found = self.book.find(ready.guess, item.key_hash, user, currency);
                 let account = match found {
                     Some(slot) => self.book.slot(slot).account(),
                     None => match self.book.account(item.key_hash, user) {

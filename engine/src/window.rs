@@ -36,7 +36,7 @@
 //! calls itself full; so a look-up errs with a probability of at most 6.3 · 2^−61 = 2.7 · 10⁻¹⁸
 //! in a table fully grown. A million look-ups a second for ten years are 3.16 · 10¹⁴, so the
 //! probability of a single false duplicate in all that time is below **8.7 · 10⁻⁴**; at the usual
-//! 4.5 ids a line it is 6.2 · 10⁻⁴, and 9.7 · 10⁻⁶ in a table that has not grown yet.
+//! 4.5 ids a line it is 6.2 · 10⁻⁴, and 9.6 · 10⁻⁶ in a table that has not grown yet.
 //!
 //! # Sweep
 //!
@@ -47,18 +47,21 @@
 //! ids that find their line full.
 
 mod budget;
+mod chain;
 mod clock;
 mod line;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use budget::WindowBudget;
+pub use budget::{WindowBudget, WindowFull};
 
 use crate::hash::IdHash;
 use crate::lines::Lines;
+use crate::prefetch::prefetch;
 use budget::Want;
-use clock::{ALIVE, Clock, SWEEP};
-use line::{ENTRIES, GROWTH_BITS, Line, Mark};
+use clock::Clock;
+use line::{GROWTH_BITS, Line, Mark};
 
 /// Lines of a chunk.
 const CHUNK: usize = 4096;
@@ -92,29 +95,12 @@ pub struct Window {
     chunks: u64,
 }
 
-/// A window has no room for another id. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the idempotency window is full: it holds {held_ids} ids in {held_bytes} bytes, and the \
-     shard's windows have {taken_bytes} of {limit_bytes} bytes"
-)]
-pub struct WindowFull {
-    /// How many ids the window holds, those expired but not yet swept among them.
-    pub held_ids: u64,
-    /// The bytes of this window.
-    pub held_bytes: u64,
-    /// The bytes of all windows of the budget.
-    pub taken_bytes: u64,
-    /// The budget in bytes.
-    pub limit_bytes: u64,
-}
-
-/// The memory that a window needs to remember the ids of a steady load, in bytes: 18 for every id
-/// of the length. 16 are for the id; an eighth more is for ids that have expired and wait for the
-/// sweep. `u64::MAX` if it is more than that.
+/// The memory that a window needs to remember the ids of a steady load, in bytes: 19 for every id
+/// of the length. At most 16.7 are for the id itself; a ninth more is for the generation begun and
+/// for ids that have expired and wait for the sweep. `u64::MAX` if it is more than that.
 pub fn bytes_needed(commands_per_s: u64, length_ms: u64) -> u64 {
     let ids = u128::from(commands_per_s) * u128::from(length_ms) / 1000;
-    u64::try_from(ids * 18).unwrap_or(u64::MAX)
+    u64::try_from(ids.saturating_mul(19)).unwrap_or(u64::MAX)
 }
 
 impl Window {
@@ -175,6 +161,18 @@ impl Window {
         self.lines.prefetch(self.spread(id));
     }
 
+    /// Second step towards a look-up: reads the line, and brings near what it overflowed into.
+    #[inline]
+    pub fn prefetch_spill(&self, id: &IdHash) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let line = self.lines.head(self.lines.head_of(self.spread(id)));
+        if let Some(spill) = line.next() {
+            prefetch(self.lines.spill(spill));
+        }
+    }
+
     /// Whether the id is remembered at the clock's time.
     #[inline]
     pub fn contains(&self, id: &IdHash) -> bool {
@@ -214,8 +212,15 @@ impl Window {
         if self.held * 2 >= self.lines.heads() * IDS_A_PAIR {
             self.make_room()?;
         }
-        let head = self.lines.head_of(self.spread(id));
-        self.remember(head, self.mark(id), code)
+        let (head, mark) = (self.lines.head_of(self.spread(id)), self.mark(id));
+        let line = self.lines.head_mut(head);
+        // By far the most: one line, room in it, and the id not there.
+        if let (None, Some(entry), None) = (line.next(), line.vacant(), line.find(mark)) {
+            line.put(entry, mark, code);
+            self.held += 1;
+            return Ok(());
+        }
+        self.remember(head, mark, code)
     }
 
     /// Whether a batch of up to 4096 more ids fits for certain, whatever they are, if no other
@@ -276,58 +281,6 @@ impl Window {
         }
     }
 
-    fn advance_to(&mut self, now_ms: u64) {
-        let before_ms = self.clock.now_ms();
-        assert!(
-            now_ms > before_ms,
-            "the clock went back from {before_ms} to {now_ms} ms"
-        );
-        let jump = self.clock.generations_to(now_ms);
-        let sweep_ms = self.clock.sweep_ms();
-        if self.held == 0 || jump >= SWEEP {
-            // Entries are decoded by the clock before the jump, which knows their generations.
-            if self.held != 0 {
-                self.swept = 0;
-                self.sweep_to(self.lines.heads(), jump);
-            }
-            self.swept = 0;
-            self.pass_start_ms = now_ms;
-        } else {
-            // A jump of less than 8 generations ends one pass, or two if it is just below.
-            while now_ms - self.pass_start_ms >= sweep_ms {
-                self.sweep_to(self.lines.heads(), jump);
-                self.swept = 0;
-                self.pass_start_ms += sweep_ms;
-            }
-            let elapsed = u128::from(now_ms - self.pass_start_ms);
-            let due = u128::from(self.lines.heads()) * elapsed / u128::from(sweep_ms);
-            self.sweep_to(due as u64, jump);
-        }
-        self.clock.set(now_ms);
-    }
-
-    /// Sweeps the lines from where the sweep is to `end`, of what will be dead `jump` generations
-    /// from now.
-    fn sweep_to(&mut self, end: u64, jump: u64) {
-        while self.swept < end {
-            let head = self.swept;
-            self.swept += 1;
-            let line = self.lines.head(head);
-            if line.next().is_some() {
-                self.rebuild(head, jump);
-                continue;
-            }
-            for entry in 0..ENTRIES {
-                let line = self.lines.head_mut(head);
-                let code = line.code(entry);
-                if code != 0 && self.clock.age(code) + jump as i64 > ALIVE as i64 {
-                    line.remove(entry);
-                    self.held -= 1;
-                }
-            }
-        }
-    }
-
     /// Takes the first chunks.
     fn start(&mut self) -> Result<(), WindowFull> {
         if self.lines.is_empty() {
@@ -362,105 +315,14 @@ impl Window {
         if self.lines.head_needs_chunk() && !self.take(1, Want::Spread) {
             return false;
         }
-        let (old, _new) = self.lines.split();
-        self.rebuild(old, 0);
+        let (old, new) = self.lines.split();
+        self.halve(old, new);
+        // The next splits read these lines; about every other has overflowed.
+        prefetch(self.lines.head(self.lines.split_after(2)));
+        if let Some(spill) = self.lines.head(self.lines.split_after(1)).next() {
+            prefetch(self.lines.spill(spill));
+        }
         true
-    }
-
-    /// Puts every entry of a chain that will be alive in `jump` generations where it belongs now:
-    /// back into the chain, or into that of the line's other half.
-    fn rebuild(&mut self, head: u64, jump: u64) {
-        let base = head & ((1 << self.base_bits) - 1);
-        let mut line = core::mem::take(self.lines.head_mut(head));
-        loop {
-            for entry in 0..ENTRIES {
-                let code = line.code(entry);
-                if code == 0 {
-                    continue;
-                }
-                self.held -= 1;
-                if self.clock.age(code) + jump as i64 > ALIVE as i64 {
-                    continue;
-                }
-                let mark = line.mark(entry);
-                let home = self.lines.head_of(base | mark.growth() << self.base_bits);
-                self.push(home, mark, code);
-            }
-            // Given back before its entries are put: n entries need no more spill lines in two
-            // chains than they did in one, so there is always one to spare.
-            match line.next() {
-                Some(spill) => line = self.lines.give_back(spill),
-                None => return,
-            }
-        }
-    }
-
-    /// Puts a mark that is not there into a chain. There is a spill line for it.
-    fn push(&mut self, head: u64, mark: Mark, code: u8) {
-        let line = self.lines.head_mut(head);
-        if let (Some(entry), None) = (line.vacant(), line.next()) {
-            line.put(entry, mark, code);
-            self.held += 1;
-            return;
-        }
-        let remembered = self.remember(head, mark, code);
-        assert!(remembered.is_ok(), "a spill line was given back before");
-    }
-
-    /// Remembers a mark in the chain of a head.
-    fn remember(&mut self, head: u64, mark: Mark, code: u8) -> Result<(), WindowFull> {
-        let mut room = None;
-        let mut at = Place::Head(head);
-        loop {
-            let line = self.line(at);
-            if let Some(entry) = line.find(mark) {
-                let (before, clock) = (line.code(entry), self.clock);
-                if !clock.is_alive(before) || clock.age(code) < clock.age(before) {
-                    self.line_mut(at).put(entry, mark, code);
-                }
-                return Ok(());
-            }
-            if room.is_none() {
-                room = line.vacant().map(|entry| (at, entry));
-            }
-            match line.next() {
-                Some(spill) => at = Place::Spill(spill),
-                None => break,
-            }
-        }
-        if let Some((at, entry)) = room {
-            self.line_mut(at).put(entry, mark, code);
-            self.held += 1;
-            return Ok(());
-        }
-        self.squeeze(head, at, mark, code)
-    }
-
-    /// Puts a mark into a chain without a vacant entry, whose last line is `last`.
-    fn squeeze(&mut self, head: u64, last: Place, mark: Mark, code: u8) -> Result<(), WindowFull> {
-        let mut at = Place::Head(head);
-        loop {
-            let line = self.line(at);
-            if let Some(entry) = line.expired(&self.clock) {
-                self.line_mut(at).put(entry, mark, code);
-                return Ok(());
-            }
-            match line.next() {
-                Some(spill) => at = Place::Spill(spill),
-                None => break,
-            }
-        }
-        if self.lines.spare_spills() == 0 {
-            self.add_spills()?;
-        }
-        let spill = self.lines.take_spill();
-        let (moved, moved_code) = self.line_mut(last).link(spill);
-        let line = self.lines.spill_mut(spill);
-        assert!(line.len() == 0, "a spill line comes empty");
-        line.put(0, moved, moved_code);
-        line.put(1, mark, code);
-        self.held += 1;
-        Ok(())
     }
 
     fn add_spills(&mut self) -> Result<(), WindowFull> {
@@ -499,33 +361,10 @@ impl Window {
     fn mark(&self, id: &IdHash) -> Mark {
         Mark::new(id.tag, id.line >> self.base_bits & ((1 << GROWTH_BITS) - 1))
     }
-
-    #[inline]
-    fn line(&self, at: Place) -> &Line {
-        match at {
-            Place::Head(head) => self.lines.head(head),
-            Place::Spill(spill) => self.lines.spill(spill),
-        }
-    }
-
-    #[inline]
-    fn line_mut(&mut self, at: Place) -> &mut Line {
-        match at {
-            Place::Head(head) => self.lines.head_mut(head),
-            Place::Spill(spill) => self.lines.spill_mut(spill),
-        }
-    }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
         self.budget.give_back(self.chunks);
     }
-}
-
-/// Where a line is.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Head(u64),
-    Spill(u32),
 }

@@ -30,7 +30,7 @@ fn crash_anywhere_and_go_on() {
         play(seed);
         return;
     }
-    let seeds = number("KILTER_SIM_SEEDS").unwrap_or(10_000);
+    let seeds = number("KILTER_SIM_SEEDS").unwrap_or(40_000);
     // Two threads on the two cores of the smallest machine; each seed is one thread's alone.
     std::thread::scope(|scope| {
         let halves: Vec<_> = (0..2)

@@ -1,6 +1,7 @@
 //! From a hash to a number of 32 bits.
 
 use crate::lines::Lines;
+use crate::prefetch::prefetch;
 
 /// Entries of a line.
 const ENTRIES: usize = 12;
@@ -29,27 +30,33 @@ impl Line {
         self.next.checked_sub(1)
     }
 
-    /// Which entries have this tag, as bits.
+    /// Which entries have this tag: entry `e` is bit 8 `e` of the first eight, bit 8 (`e` − 8) + 1
+    /// of the last four.
     #[inline]
-    fn tagged(&self, tag: u8) -> u32 {
-        let mut equal = 0;
-        for (entry, &other) in self.tags.iter().enumerate() {
-            equal |= u32::from(other == tag) << entry;
-        }
-        equal
+    fn tagged(&self, tag: u8) -> u64 {
+        let tags = u128::from_le_bytes(core::array::from_fn(|at| match self.tags.get(at) {
+            Some(&tag) => tag,
+            None => 0,
+        }));
+        let ones = u64::from(tag) * 0x0101_0101_0101_0101;
+        let first = zero_bytes(tags as u64 ^ ones);
+        let last = zero_bytes((tags >> 64) as u64 ^ ones) & 0xffff_ffff;
+        first >> 7 | last >> 6
     }
 
     /// The first value of this tag that a test accepts.
     #[inline]
     fn find(&self, tag: u8, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut equal = self.tagged(tag);
-        while equal != 0 {
+        let mut tagged = self.tagged(tag);
+        while tagged != 0 {
+            let bit = tagged.trailing_zeros() as usize;
             // An empty entry has a tag too, 0, but no value.
-            let value = self.values[equal.trailing_zeros() as usize].checked_sub(1)?;
-            if is(value) {
+            if let Some(value) = self.values[bit / 8 + bit % 8 * 8].checked_sub(1)
+                && is(value)
+            {
                 return Some(value);
             }
-            equal &= equal - 1;
+            tagged &= tagged - 1;
         }
         None
     }
@@ -57,6 +64,25 @@ impl Line {
     fn vacant(&self) -> Option<usize> {
         self.values.iter().position(|&value| value == 0)
     }
+}
+
+/// The top bit of every byte of a word that is zero, exactly: nothing is carried between bytes.
+#[inline]
+fn zero_bytes(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    !(((word & LOW) + LOW) | word | LOW)
+}
+
+/// What the values of an index stand for.
+pub(super) trait Values {
+    /// How many cache lines lie between a value and its hash, each known from the one before.
+    const STEPS: usize;
+
+    /// Brings the line of a step, 0 .. [`Values::STEPS`], near; those before it are.
+    fn near(&self, value: u32, step: usize);
+
+    /// The hash of a value that was added.
+    fn hash(&self, value: u32) -> u64;
 }
 
 /// A multimap from hashes to values below 2³² − 1 that keeps neither: of a hash there are 8 bits in
@@ -92,20 +118,16 @@ impl Index {
         self.lines.prefetch(hash);
     }
 
-    /// Shows the values that the line of a hash may mean, most often exactly one. A value that lies
-    /// in a spill line is not shown; its line is brought near.
+    /// The value that a hash most likely means, if any: one that has its tag, not looked at. If it
+    /// can only be in a spill line, that line is brought near.
     #[inline]
-    pub(super) fn candidates(&self, hash: u64, mut show: impl FnMut(u32)) {
+    pub(super) fn guess(&self, hash: u64) -> Option<u32> {
         let line = self.lines.head(self.lines.head_of(hash));
-        let mut shown = false;
-        line.find(tag(hash), |value| {
-            show(value);
-            shown = true;
-            false
-        });
-        if let (false, Some(spill)) = (shown, line.next()) {
-            crate::prefetch::prefetch(self.lines.spill(spill));
+        let guess = line.find(tag(hash), |_| true);
+        if let (None, Some(spill)) = (guess, line.next()) {
+            prefetch(self.lines.spill(spill));
         }
+        guess
     }
 
     /// The value of this hash that a test accepts.
@@ -122,22 +144,27 @@ impl Index {
         }
     }
 
-    /// Adds a value under a hash. `hash_of` gives the hash of a value added before.
-    pub(super) fn add(&mut self, hash: u64, value: u32, hash_of: impl Fn(u32) -> u64) {
+    /// Adds a value under a hash.
+    pub(super) fn add(&mut self, hash: u64, value: u32, values: &impl Values) {
         assert!(value < u32::MAX, "a value and 1 fit 32 bits");
         if self.held >= self.lines.heads() * ENTRIES_A_LINE {
-            self.split(hash_of);
+            self.split(values);
         }
         self.put(hash, value);
         self.held += 1;
     }
 
-    fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
+    fn split<V: Values>(&mut self, values: &V) {
         let (old, new) = self.lines.split();
         let mut line = core::mem::take(self.lines.head_mut(old));
         loop {
-            for value in line.values.iter().map_while(|value| value.checked_sub(1)) {
-                let hash = hash_of(value);
+            let held = line.values.iter().map_while(|value| value.checked_sub(1));
+            // All at once instead of one after the other: each is a cache miss or two.
+            for step in 0..V::STEPS {
+                held.clone().for_each(|value| values.near(value, step));
+            }
+            for value in held {
+                let hash = values.hash(value);
                 let home = self.lines.head_of(hash);
                 assert!(
                     home == old || home == new,
@@ -147,9 +174,10 @@ impl Index {
             }
             match line.next() {
                 Some(spill) => line = self.lines.give_back(spill),
-                None => return,
+                None => break,
             }
         }
+        prefetch(self.lines.head(self.lines.split_after(0)));
     }
 
     /// Writes an entry into the first vacant place of its chain.
@@ -188,6 +216,35 @@ impl Index {
 mod tests {
     use super::*;
 
+    struct Hashes<F>(F);
+
+    impl<F: Fn(u32) -> u64> Values for Hashes<F> {
+        const STEPS: usize = 0;
+
+        fn near(&self, _value: u32, _step: usize) {}
+
+        fn hash(&self, value: u32) -> u64 {
+            self.0(value)
+        }
+    }
+
+    #[test]
+    fn tags_are_found_in_every_place() {
+        let mut line = Line {
+            values: core::array::from_fn(|at| at as u32 + 1),
+            ..Line::default()
+        };
+        for tag in 0..=255 {
+            for at in 0..ENTRIES as u32 {
+                line.tags = [tag ^ 1; ENTRIES];
+                assert_eq!(line.find(tag, |_| true), None);
+                line.tags[at as usize] = tag;
+                assert_eq!(line.find(tag, |_| true), Some(at));
+            }
+        }
+        assert_eq!(Line::default().find(0, |_| true), None);
+    }
+
     #[test]
     fn every_value_is_found_whatever_collides() {
         // All hashes apart, all tags equal, all lines equal, all hashes equal.
@@ -200,7 +257,7 @@ mod tests {
             };
             let mut index = Index::new();
             for value in 0..3000 {
-                index.add(hash_of(value), value, hash_of);
+                index.add(hash_of(value), value, &Hashes(hash_of));
             }
             for value in 0..3000 {
                 assert_eq!(index.find(hash_of(value), |v| v == value), Some(value));

@@ -2,6 +2,7 @@
 
 use crate::{
     Code, Command, Currency, Generation, Offset, Partition, Position, Posting,
+    book::SlotId,
     command::Body,
     decode::{Refusal, decode},
     hash::IdHash,
@@ -98,6 +99,8 @@ pub(super) struct Prepared {
     /// What it asks for a balance of; `None` looks nothing up.
     pub(super) currency: Option<Currency>,
     pub(super) id: IdHash,
+    /// Where that balance probably is.
+    pub(super) guess: Option<SlotId>,
 }
 
 impl Prepared {
@@ -112,6 +115,7 @@ impl Prepared {
                 partition: 0,
                 currency: Some(*currency),
                 id: IdHash::of(user_id.as_bytes(), transaction_id.as_bytes()),
+                guess: None,
             },
             _ => Self::default(),
         }

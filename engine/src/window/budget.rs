@@ -75,3 +75,20 @@ impl WindowBudget {
         self.0.taken.store(taken - chunks, Relaxed);
     }
 }
+
+/// A window has no room for another id. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the idempotency window is full: it holds {held_ids} ids in {held_bytes} bytes, and the \
+     shard's windows have {taken_bytes} of {limit_bytes} bytes"
+)]
+pub struct WindowFull {
+    /// How many ids the window holds, those expired but not yet swept among them.
+    pub held_ids: u64,
+    /// The bytes of this window.
+    pub held_bytes: u64,
+    /// The bytes of all windows of the budget.
+    pub taken_bytes: u64,
+    /// The budget in bytes.
+    pub limit_bytes: u64,
+}

@@ -95,11 +95,52 @@ impl Clock {
         }
     }
 
+    /// The codes that will have expired `jump` generations from now.
+    pub(super) fn expired(&self, jump: u64) -> Expired {
+        // The codes that stay alive are those of ages −10 ..= 40 − jump, a range modulo 63; what is
+        // not alive is the range of the older ages, which never is empty.
+        let all = Expired {
+            from: 1,
+            to: CODES as u8,
+            others: false,
+        };
+        let Some(oldest) = (ALIVE + AHEAD).checked_sub(jump) else {
+            return all;
+        };
+        let newest = code(self.generation + AHEAD);
+        // `oldest` generations below the newest, on the circle of codes.
+        let oldest = code(u64::from(newest) - 1 + CODES - oldest);
+        if oldest <= newest {
+            Expired {
+                from: oldest,
+                to: newest,
+                others: true,
+            }
+        } else {
+            Expired {
+                from: newest + 1,
+                to: oldest - 1,
+                others: false,
+            }
+        }
+    }
+
     /// Whether an entry of this code is alive.
     #[inline]
     pub(super) fn is_alive(&self, code: u8) -> bool {
         code != 0 && self.age(code) <= ALIVE as i64
     }
+}
+
+/// The codes of 1 ..= 63 that have expired: a range, or all others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expired {
+    /// The first of the range.
+    pub(super) from: u8,
+    /// The last of the range, `from` or more.
+    pub(super) to: u8,
+    /// The range is what has *not* expired.
+    pub(super) others: bool,
 }
 
 /// The code of a generation, 1 ..= 63.
@@ -121,6 +162,12 @@ mod tests {
                 let then = code((now as i64 - age) as u64);
                 assert_eq!(clock.age(then), age, "at {now}");
                 assert_eq!(clock.is_alive(then), age <= 40);
+                for jump in 0..70 {
+                    let Expired { from, to, others } = clock.expired(jump);
+                    assert!(1 <= from && from <= to && to <= 63);
+                    let expired = (from..=to).contains(&then) != others;
+                    assert_eq!(expired, age + jump as i64 > 40, "{age} {jump}");
+                }
             }
         }
         assert!(!clock.is_alive(0));

@@ -1,6 +1,6 @@
 //! One cache line of seven ids.
 
-use super::clock::Clock;
+use super::clock::Expired;
 
 /// Bits of an entry in the trailer: a generation of 6 and the upper growth bits.
 const FIELD_BITS: u32 = 9;
@@ -125,25 +125,50 @@ impl Line {
     /// An entry that nothing is in.
     #[inline]
     pub(super) fn vacant(&self) -> Option<usize> {
-        // A code of 1 ..= 63 plus 63 carries into the bit above it, a code of 0 does not.
-        let used = ((self.trailer & (LANES * CODE)) + LANES * CODE) >> CODE_BITS & LANES;
+        let used = self.at_least(1);
         // The last field of a linked line has no code, but is not vacant either.
         let linked = (self.trailer >> 63) << (LAST as u32 * FIELD_BITS);
         let vacant = !(used | linked) & LANES;
         (vacant != 0).then(|| (vacant.trailing_zeros() / FIELD_BITS) as usize)
     }
 
+    /// The lanes whose code is `code`, 1 ..= 64, or more.
+    #[inline]
+    fn at_least(&self, code: u8) -> u64 {
+        // All lanes at once: the sum carries into the bit above the code, and never farther.
+        let codes = self.trailer & (LANES * CODE);
+        (codes + LANES * (CODE + 1 - u64::from(code))) >> CODE_BITS & LANES
+    }
+
+    /// The lanes of entries that have expired.
+    #[inline]
+    fn expired_lanes(&self, expired: Expired) -> u64 {
+        let range = self.at_least(expired.from) & !self.at_least(expired.to + 1);
+        if expired.others {
+            self.at_least(1) & !range
+        } else {
+            range
+        }
+    }
+
     /// An entry that has expired.
-    pub(super) fn expired(&self, clock: &Clock) -> Option<usize> {
-        (0..ENTRIES).find(|&entry| {
-            let code = self.code(entry);
-            code != 0 && !clock.is_alive(code)
-        })
+    #[inline]
+    pub(super) fn expired(&self, expired: Expired) -> Option<usize> {
+        let lanes = self.expired_lanes(expired);
+        (lanes != 0).then(|| (lanes.trailing_zeros() / FIELD_BITS) as usize)
+    }
+
+    /// Removes the entries that have expired, and says how many they were.
+    #[inline]
+    pub(super) fn sweep(&mut self, expired: Expired) -> u64 {
+        let lanes = self.expired_lanes(expired);
+        self.trailer &= !(lanes * FIELD);
+        u64::from(lanes.count_ones())
     }
 
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
-        (0..ENTRIES).filter(|&entry| self.code(entry) != 0).count()
+        self.at_least(1).count_ones() as usize
     }
 
     /// Writes an entry.

@@ -232,6 +232,38 @@ fn generations_wrap() {
     assert_eq!(window.lines.spills_used(), 0);
 }
 
+/// A table that grows all the time, so that splits move entries behind the sweep, over several
+/// wraps of the generations and with steps of the clock up to just below a whole sweep.
+#[test]
+fn a_growing_table_is_swept_in_time() {
+    for step_ms in [30u64, 100, 350, 790] {
+        let mut window = Window::with_base_bits(4000, 7, &plenty());
+        // The first id of each step; ids of a step are numbered on from there.
+        let mut firsts = vec![0];
+        for step in 0..63 * 5 * 100 / step_ms {
+            let now = step * step_ms;
+            window.advance(now);
+            let (first, ids) = (firsts[step as usize], 2 + step_ms * now / 40_000);
+            for n in first..first + ids {
+                window.insert(&id(n), now).unwrap();
+            }
+            firsts.push(first + ids);
+            for then in 0..=step {
+                let alive = now / 100 - then * step_ms / 100 <= 40;
+                let n = firsts[then as usize];
+                assert_eq!(
+                    window.contains(&id(n)),
+                    alive,
+                    "{then} at {step} by {step_ms}"
+                );
+            }
+            assert!(window.clock.generations_to(now) == 0);
+        }
+        assert_eq!(window.len(), count(&window));
+        assert!(window.lines.heads() > 256, "{}", window.lines.heads());
+    }
+}
+
 #[test]
 fn a_jump_past_everything_clears() {
     let mut window = Window::with_base_bits(1000, 3, &plenty());
@@ -362,6 +394,6 @@ fn an_id_takes_17_bytes() {
 
 #[test]
 fn what_a_day_needs() {
-    assert_eq!(bytes_needed(100_000, 86_400_000), 155_520_000_000);
+    assert_eq!(bytes_needed(100_000, 86_400_000), 164_160_000_000);
     assert_eq!(bytes_needed(u64::MAX, u64::MAX), u64::MAX);
 }
