@@ -69,7 +69,7 @@ pub struct Layout {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60_000), value_name = "MS")]
     pub flush_interval_ms: u64,
     /// Cut an epoch when it holds this many commands.
-    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "N")]
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "N")]
     pub flush_max_commands: u64,
     /// How threads wait: busy-spin, spin-then-yield or park.
     #[arg(long, default_value_t = WaitStrategy::Park, value_name = "STRATEGY")]

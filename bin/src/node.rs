@@ -202,6 +202,11 @@ impl Node {
             agents.push(ShardAgent::new(index, shard, ports, part));
         }
 
+        let views: Vec<Arc<WriterView>> = started
+            .rows
+            .iter()
+            .map(|rows| Arc::new(WriterView::at(started, rows)))
+            .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let poller_progress = Arc::<PollerProgress>::default();
         let poller = Poller::new(
@@ -218,6 +223,10 @@ impl Node {
                 notes: started.notes.clone(),
                 first_epoch: started.last_epoch.next(),
                 stop: Arc::clone(&stop),
+                writers: views
+                    .iter()
+                    .map(|view| Arc::clone(&view.progress))
+                    .collect(),
                 progress: Arc::clone(&poller_progress),
             },
             log,
@@ -243,17 +252,16 @@ impl Node {
             threads.spawn(agent, wait, core())?;
         }
         threads.spawn(publisher, publisher_wait, core())?;
-        let mut views = Vec::new();
         let writers = writer_ports
             .into_iter()
             .zip(writer_waits)
             .zip(&started.rows)
             .enumerate();
         for (index, ((ports, wait), rows)) in writers {
-            let view = Arc::new(WriterView::at(started, rows));
+            let view = &views[index];
             let store = Observed {
                 store: StoreWriter::open(dir)?,
-                view: Arc::clone(&view),
+                view: Arc::clone(view),
                 observer: Arc::clone(&observer),
             };
             let start = WriterStart {
@@ -263,7 +271,6 @@ impl Node {
                 acknowledged: Arc::clone(&acknowledged),
                 progress: Arc::clone(&view.progress),
             };
-            views.push(view);
             threads.spawn(Writer::new(start, store, ports), wait, core())?;
         }
         Ok(Self {

@@ -24,13 +24,19 @@ use crate::{
     ring::Producer,
     slot::CommandSlot,
     wait::Waker,
+    writer::WriterProgress,
 };
 use partition::PartitionState;
+
+/// How many epochs may wait for a writer, the one being committed among them, before age alone
+/// does not cut another one.
+pub const EPOCHS_AHEAD: u64 = 2;
 
 /// When the poller cuts, and how much it lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct PollerSettings {
-    /// An epoch is cut when it is this old, in ms, and not empty.
+    /// An epoch is cut when it is this old, in ms, and not empty, unless [`EPOCHS_AHEAD`] wait for
+    /// a writer already: then it grows, because a large transaction costs less than two small ones.
     pub flush_interval_ms: u64,
     /// An epoch is cut when it holds this many records.
     pub flush_max_commands: u64,
@@ -93,6 +99,8 @@ pub struct PollerStart {
     pub first_epoch: EpochNumber,
     /// Set from outside to stop: a last epoch is cut, then the poller is done.
     pub stop: Arc<AtomicBool>,
+    /// How far each writer got.
+    pub writers: Vec<Arc<WriterProgress>>,
     /// Where it tells how far it got.
     pub progress: Arc<PollerProgress>,
 }
@@ -109,6 +117,7 @@ pub struct Poller<L: Log, C: Clock> {
     notes: Vec<Note>,
     next_epoch: EpochNumber,
     stop: Arc<AtomicBool>,
+    writers: Vec<Arc<WriterProgress>>,
     progress: Arc<PollerProgress>,
     epoch_records: u64,
     epoch_bytes: u64,
@@ -140,6 +149,7 @@ impl<L: Log, C: Clock> Poller<L, C> {
             notes: start.notes,
             next_epoch: start.first_epoch,
             stop: start.stop,
+            writers: start.writers,
             progress: start.progress,
             epoch_records: 0,
             epoch_bytes: 0,
@@ -211,8 +221,16 @@ impl<L: Log, C: Clock> Poller<L, C> {
         }
         self.epoch_records >= self.settings.flush_max_commands
             || self.epoch_bytes >= self.settings.flush_max_bytes
-            || self.clock.monotonic_ns() - self.epoch_since_ns
+            || (self.clock.monotonic_ns() - self.epoch_since_ns
                 >= self.settings.flush_interval_ms * 1_000_000
+                && self.waiting_epochs() < EPOCHS_AHEAD)
+    }
+
+    /// How many epochs were cut that not every writer has committed.
+    fn waiting_epochs(&self) -> u64 {
+        let committed = self.writers.iter().map(|writer| writer.epoch().get());
+        let cut = self.next_epoch.get() - 1;
+        cut - committed.min().unwrap_or(cut)
     }
 
     fn cut(&mut self, last: bool) {

@@ -131,6 +131,9 @@ impl World {
             agents.push(ShardAgent::new(index, shard, ports, Box::default()));
         }
         let offsets: Vec<_> = starts.iter().map(|s| (s.partition(), s.offset())).collect();
+        let progress: Vec<_> = (0..setup.writers)
+            .map(|_| Arc::new(WriterProgress::at(last_epoch)))
+            .collect();
         let poller = Poller::new(
             PollerStart {
                 settings: PollerSettings {
@@ -145,6 +148,7 @@ impl World {
                 notes: Vec::new(),
                 first_epoch: last_epoch.next(),
                 stop: stop.clone(),
+                writers: progress.clone(),
                 progress: Arc::default(),
             },
             SimLog::open(entries, &offsets, Rng::new(rng.next())),
@@ -172,7 +176,7 @@ impl World {
                     term,
                     rows,
                     acknowledged: acknowledged.clone(),
-                    progress: Arc::new(WriterProgress::at(last_epoch)),
+                    progress: Arc::clone(&progress[index]),
                 };
                 let store = SimStore {
                     disk: disk.clone(),

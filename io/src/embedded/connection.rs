@@ -10,7 +10,7 @@ use super::error::{EmbeddedError, PathBufDisplay};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many pages of 8 KiB the write-ahead log may hold before they go into the file.
-const CHECKPOINT_PAGES: u32 = 4000;
+const CHECKPOINT_PAGES: u32 = 1000;
 
 /// A SQLite connection that knows its file.
 #[derive(Debug)]
