@@ -69,8 +69,6 @@ pub struct Shard {
     settings: ShardSettings,
     book: Book,
     partitions: Vec<PartitionState>,
-    dirty: Vec<SlotId>,
-    dirty_mark: u32,
 }
 
 impl Shard {
@@ -95,8 +93,6 @@ impl Shard {
             settings,
             book: Book::new(),
             partitions,
-            dirty: Vec::new(),
-            dirty_mark: 1,
         }
     }
 
@@ -121,14 +117,12 @@ impl Shard {
         (self.book.bytes(), windows)
     }
 
-    /// Makes room ahead, so that a steady stream of `ids` more ids over `balances` dirty balances
-    /// an epoch allocates nothing.
+    /// Makes room ahead, so that remembering `ids` ids allocates nothing.
     ///
     /// # Errors
     ///
     /// [`ShardError::WindowFull`] if the ids do not fit.
-    pub fn reserve(&mut self, ids: u64, balances: usize) -> Result<(), ShardError> {
-        self.dirty.reserve(balances);
+    pub fn reserve(&mut self, ids: u64) -> Result<(), ShardError> {
         for state in &mut self.partitions {
             state
                 .window
@@ -250,27 +244,6 @@ impl Shard {
             self.apply_one(item, ready, part, results)?;
         }
         Ok(())
-    }
-
-    /// Hands over the dirty set: one final image a balance that changed since the last time.
-    pub fn take_dirty(&mut self, images: &mut Vec<BalanceImage>) {
-        for slot in self.dirty.drain(..) {
-            let balance = self.book.slot(slot);
-            let state = balance.state();
-            assert!(
-                !state.available.is_negative() && !state.frozen.is_negative() && state.version > 0,
-                "a balance that cannot be: {state:?}"
-            );
-            images.push(BalanceImage {
-                account_id: self.book.account_id(balance.account()),
-                currency: balance.currency(),
-                available: state.available,
-                frozen: state.frozen,
-                version: state.version,
-            });
-        }
-        // Mark 0 is that of a slot never dirty.
-        self.dirty_mark = self.dirty_mark.checked_add(1).unwrap_or(1);
     }
 
     /// A number that two shards' sums of users share if and only if (almost surely) every
@@ -472,7 +445,13 @@ impl Shard {
             });
             match failure {
                 None => {
-                    self.store(item.key_hash, movement, after);
+                    self.store(
+                        item.key_hash,
+                        command.account_id,
+                        movement,
+                        after,
+                        &mut part.balances,
+                    );
                     (Status::Success, after)
                 }
                 Some(code) => (Status::Failed(code), after),
@@ -485,7 +464,18 @@ impl Shard {
         Ok(())
     }
 
-    fn store(&mut self, user_hash: u64, movement: Movement, after: BalanceState) {
+    /// Changes the balance, and its image in the dirty set.
+    ///
+    /// The slot's mark is where the image should be; whether it is there, the image itself says.
+    /// So an epoch ends without a pass over its balances, and no mark has to be taken back.
+    fn store(
+        &mut self,
+        user_hash: u64,
+        account_id: AccountId,
+        movement: Movement,
+        after: BalanceState,
+        images: &mut Vec<BalanceImage>,
+    ) {
         let slot = match movement.found {
             Some(slot) => slot,
             None => self
@@ -495,9 +485,21 @@ impl Shard {
         let balance = self.book.slot_mut(slot);
         balance.apply(after.available, after.frozen);
         assert_eq!(balance.version(), after.version, "a version was left out");
-        if balance.dirty_mark() != self.dirty_mark {
-            balance.set_dirty_mark(self.dirty_mark);
-            self.dirty.push(slot);
+        let image = BalanceImage {
+            account_id,
+            currency: movement.currency,
+            available: after.available,
+            frozen: after.frozen,
+            version: after.version,
+        };
+        match images.get_mut(balance.dirty_mark() as usize) {
+            Some(old) if old.account_id == account_id && old.currency == movement.currency => {
+                *old = image;
+            }
+            _ => {
+                balance.set_dirty_mark(images.len() as u32);
+                images.push(image);
+            }
         }
     }
 

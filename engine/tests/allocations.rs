@@ -75,7 +75,7 @@ fn a_command_allocates_nothing() {
             AccountId::new(number).unwrap(),
         );
     }
-    shard.reserve(2 * COMMANDS, USERS as usize).unwrap();
+    shard.reserve(2 * COMMANDS).unwrap();
 
     let (mut commands, commands_out) = ring(64, CommandSlot::new);
     let (results, mut results_out) = ring(64, ResultSlot::default);

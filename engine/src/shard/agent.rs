@@ -181,7 +181,6 @@ impl ShardAgent {
             empty.as_ref().is_none_or(|part| part.cut.is_none()),
             "a recycled part that is not empty"
         );
-        self.shard.take_dirty(&mut self.part.balances);
         self.ports.gauges.set(&self.shard);
         self.part.cut = Some(cut.clone());
         self.done = cut.last;
