@@ -118,6 +118,7 @@ fn run(balances: u64, commands: u64, skewed: bool) {
         done += CHUNK;
         if done.is_multiple_of(CHUNK * CHUNKS_AN_EPOCH) {
             part.clear();
+            shard.end_epoch();
         }
     }
     let sum: i128 = shard

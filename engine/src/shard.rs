@@ -69,6 +69,8 @@ pub struct Shard {
     settings: ShardSettings,
     book: Book,
     partitions: Vec<PartitionState>,
+    /// Which epoch the marks of dirty balances are of; 0 is none.
+    epoch_mark: u32,
 }
 
 impl Shard {
@@ -93,6 +95,7 @@ impl Shard {
             settings,
             book: Book::new(),
             partitions,
+            epoch_mark: 1,
         }
     }
 
@@ -244,6 +247,11 @@ impl Shard {
             self.apply_one(item, ready, part, results)?;
         }
         Ok(())
+    }
+
+    /// The part that was filled is handed over: images go into an empty one from here on.
+    pub fn end_epoch(&mut self) {
+        self.epoch_mark = self.epoch_mark.checked_add(1).unwrap_or(1);
     }
 
     /// A number that two shards' sums of users share if and only if (almost surely) every
@@ -466,8 +474,8 @@ impl Shard {
 
     /// Changes the balance, and its image in the dirty set.
     ///
-    /// The slot's mark is where the image should be; whether it is there, the image itself says.
-    /// So an epoch ends without a pass over its balances, and no mark has to be taken back.
+    /// The slot's mark says where the image is, and of which epoch. So an epoch ends without a pass
+    /// over its balances, and no mark has to be taken back.
     fn store(
         &mut self,
         user_hash: u64,
@@ -492,12 +500,14 @@ impl Shard {
             frozen: after.frozen,
             version: after.version,
         };
-        match images.get_mut(balance.dirty_mark() as usize) {
+        let marked = balance.dirty_mark(self.epoch_mark);
+        match marked.and_then(|index| images.get_mut(index as usize)) {
+            // Marks repeat after 2³² epochs, so the image itself has the last word.
             Some(old) if old.account_id == account_id && old.currency == movement.currency => {
                 *old = image;
             }
             _ => {
-                balance.set_dirty_mark(images.len() as u32);
+                balance.set_dirty_mark(self.epoch_mark, images.len() as u32);
                 images.push(image);
             }
         }

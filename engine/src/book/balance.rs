@@ -13,7 +13,8 @@ pub struct Balance {
     frozen: Amount,
     version: u64,
     account: AccountHandle,
-    dirty_mark: u32,
+    dirty_index: u32,
+    dirty_epoch: u32,
     currency: Currency,
 }
 
@@ -27,7 +28,8 @@ impl Balance {
             frozen: Amount::ZERO,
             version: 0,
             account,
-            dirty_mark: 0,
+            dirty_index: 0,
+            dirty_epoch: 0,
             currency,
         }
     }
@@ -72,17 +74,22 @@ impl Balance {
         self.currency
     }
 
-    /// The mark that was set last, 0 at first. What it means is the caller's affair: it tells
-    /// whether, and where, the balance is in the dirty set of an epoch.
+    /// Where the balance is in the dirty set of an epoch, if it was marked in that one last.
+    /// Epochs are numbered by the caller, from 1.
     #[inline]
-    pub const fn dirty_mark(&self) -> u32 {
-        self.dirty_mark
+    pub const fn dirty_mark(&self, epoch: u32) -> Option<u32> {
+        if self.dirty_epoch == epoch {
+            Some(self.dirty_index)
+        } else {
+            None
+        }
     }
 
-    /// Sets the mark.
+    /// Marks the balance as dirty in an epoch.
     #[inline]
-    pub const fn set_dirty_mark(&mut self, mark: u32) {
-        self.dirty_mark = mark;
+    pub const fn set_dirty_mark(&mut self, epoch: u32, index: u32) {
+        self.dirty_epoch = epoch;
+        self.dirty_index = index;
     }
 
     /// Writes what a command made of the balance, and counts the version up by one.

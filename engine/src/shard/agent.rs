@@ -181,6 +181,7 @@ impl ShardAgent {
             empty.as_ref().is_none_or(|part| part.cut.is_none()),
             "a recycled part that is not empty"
         );
+        self.shard.end_epoch();
         self.ports.gauges.set(&self.shard);
         self.part.cut = Some(cut.clone());
         self.done = cut.last;
