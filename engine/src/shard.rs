@@ -4,9 +4,12 @@
 //! decides each of them. [`ShardAgent`](agent::ShardAgent) moves them out of a ring into it.
 
 pub mod agent;
+mod check;
 mod error;
 mod item;
+mod load;
 mod partition;
+mod result;
 
 pub use error::ShardError;
 pub use item::{BATCH_MAX, Item};
@@ -15,18 +18,17 @@ use crate::{
     AccountId, Amount, Code, Command, Currency, Generation, HashRange, MoveKind, Partition, Term,
     book::{AccountHandle, Book, Opened, SlotId},
     command::Body,
-    decode::Refusal,
-    epoch::{BalanceImage, DeadLetter, EpochPart, OpenedAccount},
-    hash::IdHash,
+    epoch::{BalanceImage, EpochPart, OpenedAccount},
     ledger::{BalanceState, LedgerEntry, TransactionId},
     partitioner::Partitioner,
-    record::{Mark, NOT_ISSUED},
+    record::Mark,
     result::{Around, ResultRecord, Status},
     transition::transition,
     window::WindowBudget,
 };
 use item::Prepared;
 use partition::PartitionState;
+use result::address;
 
 /// What a shard must know besides its users.
 #[derive(Clone, Debug)]
@@ -118,90 +120,6 @@ impl Shard {
     pub fn bytes(&self) -> (u64, u64) {
         let windows = self.partitions.iter().map(|p| p.window.bytes()).sum();
         (self.book.bytes(), windows)
-    }
-
-    /// Makes room ahead, so that remembering `ids` ids allocates nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ShardError::WindowFull`] if the ids do not fit.
-    pub fn reserve(&mut self, ids: u64) -> Result<(), ShardError> {
-        for state in &mut self.partitions {
-            state
-                .window
-                .reserve(ids)
-                .map_err(|source| ShardError::WindowFull { source })?;
-        }
-        Ok(())
-    }
-
-    /// Takes over an account from the store.
-    ///
-    /// # Panics
-    ///
-    /// If its user is not in the shard's range, or user or account are bound otherwise already.
-    pub fn load_account(
-        &mut self,
-        user_hash: u64,
-        user: &str,
-        account_id: AccountId,
-    ) -> AccountHandle {
-        assert!(
-            self.settings.range.contains(user_hash),
-            "user {user:?} lies outside the shard's range"
-        );
-        match self.book.open(user_hash, user.as_bytes(), account_id) {
-            Opened::New(handle) => handle,
-            other => panic!("account {account_id} of user {user:?} was loaded twice: {other:?}"),
-        }
-    }
-
-    /// Takes over a balance from the store.
-    ///
-    /// # Panics
-    ///
-    /// If an amount is negative, the version is 0, or the balance was loaded before.
-    pub fn load_balance(
-        &mut self,
-        user_hash: u64,
-        account: AccountHandle,
-        currency: Currency,
-        state: BalanceState,
-    ) {
-        assert!(
-            !state.available.is_negative() && !state.frozen.is_negative() && state.version > 0,
-            "a stored balance that cannot be: {state:?}"
-        );
-        assert!(
-            self.book.find_of(account, user_hash, currency).is_none(),
-            "the {currency} balance of account {} was loaded twice",
-            self.book.account_id(account)
-        );
-        let slot = self.book.create(account, user_hash, currency);
-        self.book
-            .slot_mut(slot)
-            .restore(state.available, state.frozen, state.version);
-    }
-
-    /// Takes over a transaction id from the store. `now_ms` is the clock of its partition where
-    /// reading begins; ids forgotten by then are passed over, later ones wait for the clock.
-    ///
-    /// # Errors
-    ///
-    /// [`ShardError::WindowFull`] if it does not fit.
-    ///
-    /// # Panics
-    ///
-    /// If the shard does not know the partition.
-    pub fn load_id(
-        &mut self,
-        partition: Partition,
-        id: &IdHash,
-        remembered_ms: i64,
-        now_ms: i64,
-    ) -> Result<(), ShardError> {
-        let index = self.partition_index(partition);
-        self.partitions[index].load(id, remembered_ms, now_ms)
     }
 
     /// Decides records in log order, and writes what became of them to `part` and `results`.
@@ -334,48 +252,6 @@ impl Shard {
                 self.answer(item, command, ready, movement, part, results)
             }
         }
-    }
-
-    /// The checks that need no account: expiry, key, partition. Shape was checked by decoding.
-    fn check(&self, item: &Item<'_>, command: &Command<'_>) -> Result<(), Why> {
-        let window_ms = self.settings.window_ms as i64;
-        if matches!(command.body, Body::Open)
-            && !matches!(item.mark, Mark::Claimed | Mark::ClaimRefused)
-        {
-            let message =
-                "an OPEN without a claim: its type must be written as \"OPEN\", without escapes";
-            return Err((Code::Malformed, message.into()));
-        }
-        if item.issued_at_ms != NOT_ISSUED {
-            if item.clock_ms > item.issued_at_ms.saturating_add(window_ms / 2) {
-                let message = format!(
-                    "issued at {} ms, and the log's clock is at {} ms, more than half a window of {window_ms} ms past it",
-                    item.issued_at_ms, item.clock_ms
-                );
-                return Err((Code::Expired, message.into()));
-            }
-            if item.issued_at_ms > item.clock_ms.saturating_add(window_ms / 4) {
-                let message = format!(
-                    "issuedAt {} ms lies more than a quarter of a window of {window_ms} ms ahead of the log's clock at {} ms",
-                    item.issued_at_ms, item.clock_ms
-                );
-                return Err((Code::Malformed, message.into()));
-            }
-        }
-        if item.key != command.user_id.as_bytes() {
-            let message = format!("the record's key is not its userId {:?}", command.user_id);
-            return Err((Code::KeyMismatch, message.into()));
-        }
-        let count = self.settings.partition_count;
-        let right = self.settings.partitioner.partition(item.key, count);
-        if right != item.partition.get() {
-            let message = format!(
-                "the key belongs to partition {right} of {count}, the record lies in partition {}",
-                item.partition
-            );
-            return Err((Code::WrongPartition, message.into()));
-        }
-        Ok(())
     }
 
     fn open(
@@ -512,53 +388,7 @@ impl Shard {
             }
         }
     }
-
-    fn refuse(
-        &mut self,
-        item: &Item<'_>,
-        (code, message): Why,
-        part: &mut EpochPart,
-        results: &mut impl Results,
-    ) -> Result<(), ShardError> {
-        part.dead_letters.push(DeadLetter {
-            generation: item.generation,
-            partition: item.partition,
-            offset: item.offset,
-            code,
-            message: message.clone(),
-            failed_at_ms: item.clock_ms,
-            issued_at_ms: item.issued_at_ms,
-            key: item.key.into(),
-            value: item.value.into(),
-        });
-        let result = results.next();
-        self.fill(result, item, Status::Refused(code));
-        result.message = Some(message);
-        match &item.decoded {
-            Ok(command) => address(result, command),
-            Err(refusal) => address_refusal(result, refusal),
-        }
-        Ok(())
-    }
-
-    fn fill(&self, result: &mut ResultRecord, item: &Item<'_>, status: Status) {
-        result.position = item.position();
-        result.term = self.settings.term;
-        result.status = status;
-        result.timestamp_ms = item.clock_ms;
-        result.kind = None;
-        result.account_id = None;
-        result.currency = None;
-        result.amount = None;
-        result.around = None;
-        result.addressed = false;
-        result.transaction_id.set("");
-        result.user_id.set("");
-        result.message = None;
-    }
 }
-
-type Why = (Code, Box<str>);
 
 /// A command of an open account, ready to be answered.
 #[derive(Clone, Copy)]
@@ -568,33 +398,6 @@ struct Movement {
     amount: Amount,
     account: AccountHandle,
     found: Option<SlotId>,
-}
-
-fn address(result: &mut ResultRecord, command: &Command<'_>) {
-    result.addressed = true;
-    result.transaction_id.set(&command.transaction_id);
-    result.user_id.set(&command.user_id);
-    result.account_id = Some(command.account_id);
-    result.kind = Some(command.kind());
-    if let Body::Move {
-        currency, amount, ..
-    } = command.body
-    {
-        result.currency = Some(currency);
-        result.amount = Some(amount);
-    }
-}
-
-fn address_refusal(result: &mut ResultRecord, refusal: &Refusal<'_>) {
-    result.kind = refusal.kind;
-    result.account_id = refusal.account_id;
-    result.currency = refusal.currency;
-    result.amount = refusal.amount;
-    if let (Some(id), Some(user)) = (&refusal.transaction_id, &refusal.user_id) {
-        result.addressed = true;
-        result.transaction_id.set(id);
-        result.user_id.set(user);
-    }
 }
 
 fn transaction_id(text: &str) -> TransactionId {

@@ -1,0 +1,84 @@
+//! How an ending is written down: into a result, and into a dead letter for what was refused.
+
+use super::{Item, Results, Shard, ShardError, check::Why};
+use crate::{
+    Command,
+    command::Body,
+    decode::Refusal,
+    epoch::{DeadLetter, EpochPart},
+    result::{ResultRecord, Status},
+};
+
+impl Shard {
+    pub(super) fn refuse(
+        &mut self,
+        item: &Item<'_>,
+        (code, message): Why,
+        part: &mut EpochPart,
+        results: &mut impl Results,
+    ) -> Result<(), ShardError> {
+        part.dead_letters.push(DeadLetter {
+            generation: item.generation,
+            partition: item.partition,
+            offset: item.offset,
+            code,
+            message: message.clone(),
+            failed_at_ms: item.clock_ms,
+            issued_at_ms: item.issued_at_ms,
+            key: item.key.into(),
+            value: item.value.into(),
+        });
+        let result = results.next();
+        self.fill(result, item, Status::Refused(code));
+        result.message = Some(message);
+        match &item.decoded {
+            Ok(command) => address(result, command),
+            Err(refusal) => address_refusal(result, refusal),
+        }
+        Ok(())
+    }
+
+    pub(super) fn fill(&self, result: &mut ResultRecord, item: &Item<'_>, status: Status) {
+        result.position = item.position();
+        result.term = self.settings.term;
+        result.status = status;
+        result.timestamp_ms = item.clock_ms;
+        result.kind = None;
+        result.account_id = None;
+        result.currency = None;
+        result.amount = None;
+        result.around = None;
+        result.addressed = false;
+        result.transaction_id.set("");
+        result.user_id.set("");
+        result.message = None;
+    }
+}
+
+/// Says whose command it was.
+pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
+    result.addressed = true;
+    result.transaction_id.set(&command.transaction_id);
+    result.user_id.set(&command.user_id);
+    result.account_id = Some(command.account_id);
+    result.kind = Some(command.kind());
+    if let Body::Move {
+        currency, amount, ..
+    } = command.body
+    {
+        result.currency = Some(currency);
+        result.amount = Some(amount);
+    }
+}
+
+fn address_refusal(result: &mut ResultRecord, refusal: &Refusal<'_>) {
+    result.kind = refusal.kind;
+    result.account_id = refusal.account_id;
+    result.currency = refusal.currency;
+    result.amount = refusal.amount;
+    if let (Some(id), Some(user)) = (&refusal.transaction_id, &refusal.user_id) {
+        result.addressed = true;
+        result.transaction_id.set(id);
+        result.user_id.set(user);
+    }
+}
