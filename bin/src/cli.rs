@@ -225,10 +225,8 @@ fn size(text: &str) -> Result<u64, String> {
         text,
         &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
     )?;
-    let bytes = number
-        .checked_mul(factor)
-        .filter(|bytes| *bytes >= 16 << 20);
-    bytes.ok_or_else(|| format!("{text:?} is less than 16MiB or too much"))
+    let bytes = number.checked_mul(factor).filter(|bytes| *bytes >= 1 << 20);
+    bytes.ok_or_else(|| format!("{text:?} is less than 1MiB or too much"))
 }
 
 fn split(text: &str, units: &[(&str, u64)]) -> Result<(u64, u64), String> {

@@ -229,3 +229,73 @@ fn another_log_is_refused() {
     assert_eq!(code_, 1);
     assert!(said.contains("store.db"), "{said}");
 }
+
+#[test]
+fn a_record_that_stops_the_node_is_decided_by_a_note() {
+    let place = Place::new();
+    place.apply([open(1), command("t", 1, "DEPOSIT", "1")]);
+    // As if the machine's clock had been wrong by a year while two records were appended.
+    let year_ms = 366 * 86_400_000_i64;
+    let log = rusqlite::Connection::open(place.data().join("log.db")).unwrap();
+    for (offset, id) in [(2, "u"), (3, "v")] {
+        log.execute(
+            "INSERT INTO records (offset, timestamp_ms, mark, key, value)
+             SELECT ?1, timestamp_ms + ?2, 0, key, ?3 FROM records WHERE offset = 1",
+            rusqlite::params![offset, year_ms, command(id, 1, "DEPOSIT", "1").into_bytes()],
+        )
+        .unwrap();
+    }
+    drop(log);
+    let (answer, said) = code(&place, &["apply", "/dev/null"]);
+    assert_eq!(answer, 1, "{said}");
+    assert!(
+        said.contains("offset 2") && said.contains("kilter log ignore-time"),
+        "{said}"
+    );
+    place.ok(&["audit"]);
+    place.ok(&[
+        "log",
+        "ignore-time",
+        "--offset",
+        "2",
+        "--reason",
+        "the clock was wrong",
+    ]);
+    place.ok(&[
+        "log",
+        "ignore-time",
+        "--offset",
+        "3",
+        "--reason",
+        "the clock was wrong",
+    ]);
+    place.ok(&["log", "refuse", "--offset", "3", "--reason", "not that one"]);
+    place.ok(&["apply", "/dev/null"]);
+    assert_eq!(place.available(1, "USDT").as_deref(), Some("2"));
+    assert_eq!(place.dead_letters(), ["OPERATOR_REFUSED"]);
+    place.ok(&["audit"]);
+}
+
+#[test]
+fn a_full_window_stops_the_node_and_more_memory_lets_it_go_on() {
+    let place = Place::new();
+    let (answer, said) = code(
+        &place,
+        &[
+            "demo",
+            "--users",
+            "100",
+            "--commands",
+            "450000",
+            "--window-memory",
+            "4MiB",
+        ],
+    );
+    assert_eq!(answer, 1, "{said}");
+    assert!(said.contains("window is full"), "{said}");
+    assert!(said.contains("--window-memory"), "{said}");
+    place.ok(&["audit"]);
+    let said = place.ok(&["apply", "/dev/null", "--window-memory", "256MiB"]);
+    assert!(said.contains("durable"), "{said}");
+    place.ok(&["audit"]);
+}
