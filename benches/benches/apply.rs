@@ -83,6 +83,7 @@ fn run(balances: u64, commands: u64, skewed: bool) {
     let usdt = Currency::parse(b"USDT").unwrap();
     let one = Amount::from_units(10_i128.pow(18)).unwrap();
     let mut shard = shard(balances, usdt, one);
+    shard.reserve(commands).unwrap();
     let mut random = 1_u64;
     let mut part = EpochPart::with_capacity((CHUNK * CHUNKS_AN_EPOCH) as usize);
     let mut slots = Slots {
