@@ -156,6 +156,20 @@ pub struct OffsetRow {
 }
 
 impl OffsetRow {
+    /// The row of a partition of which nothing was applied yet.
+    pub fn first(partition: Partition, generation: Generation) -> Self {
+        Self {
+            partition,
+            range: HashRange::ALL,
+            generation,
+            offset: Offset::default(),
+            clock_ms: 0,
+            last: LastRecord::default(),
+            term: Term::default(),
+            epoch: EpochNumber::default(),
+        }
+    }
+
     /// What the row becomes when `cut` is committed under `term`.
     ///
     /// A row that is ahead of the cut (it came from another grouping before a crash) is left alone.

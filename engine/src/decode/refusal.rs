@@ -36,9 +36,15 @@ impl<'a> Refusal<'a> {
     /// A refusal of what has no fields to read.
     #[cold]
     pub(super) fn unread(fault: Fault<'_>) -> Self {
+        Self::without_fields(fault.code(), fault.to_string())
+    }
+
+    /// A refusal of a record of which nothing was read.
+    #[cold]
+    pub(crate) fn without_fields(code: Code, message: String) -> Self {
         Self {
-            code: fault.code(),
-            message: fault.to_string(),
+            code,
+            message,
             transaction_id: None,
             user_id: None,
             account_id: None,

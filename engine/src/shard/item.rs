@@ -80,16 +80,10 @@ impl<'a> Item<'a> {
 /// The refusal of a record of which the log holds the beginning only.
 #[cold]
 fn oversize<'a>() -> Box<Refusal<'a>> {
-    Box::new(Refusal {
-        code: Code::Malformed,
-        message: "the record is larger than the log takes".into(),
-        transaction_id: None,
-        user_id: None,
-        account_id: None,
-        kind: None,
-        currency: None,
-        amount: None,
-    })
+    Box::new(Refusal::without_fields(
+        Code::Malformed,
+        "the record is larger than the log takes".into(),
+    ))
 }
 
 /// The hashes of a record, made before any of the batch is looked up.

@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use kilter_engine::{
-    EpochNumber, Generation, HashRange, Offset, Partition, Position, Term,
-    epoch::{BalanceImage, Cut, DeadLetter, Epoch, LastRecord, OffsetRow},
+    Generation, Offset, Partition, Position, Term,
+    epoch::{BalanceImage, Cut, DeadLetter, Epoch, OffsetRow},
     ledger::LedgerEntry,
     log::{Log, Taken},
     record::{NOT_ISSUED, Record},
@@ -45,16 +45,7 @@ pub struct Disk {
 impl Disk {
     pub fn new(partitions: u32) -> Self {
         let rows = (0..partitions)
-            .map(|partition| OffsetRow {
-                partition: Partition::new(partition),
-                range: HashRange::ALL,
-                generation: GENERATION,
-                offset: Offset::new(0),
-                clock_ms: 0,
-                last: LastRecord::default(),
-                term: Term::default(),
-                epoch: EpochNumber::default(),
-            })
+            .map(|partition| OffsetRow::first(Partition::new(partition), GENERATION))
             .collect();
         Self {
             term: Term::default(),

@@ -2,7 +2,7 @@
 
 use kilter_engine::{
     EpochNumber, HashRange, Offset, Term,
-    epoch::{LastRecord, OffsetRow},
+    epoch::OffsetRow,
     hash::key_hash,
     notes::{Note, NoteKind},
     regroup::regroup,
@@ -159,7 +159,7 @@ impl EmbeddedStore {
         let term = self.take_lease()?;
         let mut rows = rows::read(&self.db)?;
         if rows.is_empty() {
-            rows.push(first_row());
+            rows.push(OffsetRow::first(PARTITION, GENERATION));
         }
         check_log(dir, &rows)?;
         let last_epoch = rows.iter().map(|row| row.epoch).max().unwrap_or_default();
@@ -266,19 +266,6 @@ fn note_name(kind: NoteKind) -> &'static str {
     match kind {
         NoteKind::Refuse => "REFUSE",
         NoteKind::IgnoreTime => "IGNORE_TIME",
-    }
-}
-
-fn first_row() -> OffsetRow {
-    OffsetRow {
-        partition: PARTITION,
-        range: HashRange::ALL,
-        generation: GENERATION,
-        offset: Offset::new(0),
-        clock_ms: 0,
-        last: LastRecord::default(),
-        term: Term::default(),
-        epoch: EpochNumber::default(),
     }
 }
 
