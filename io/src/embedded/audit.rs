@@ -9,9 +9,10 @@ mod state;
 
 use rusqlite::Rows;
 
-use kilter_engine::{Offset, hash::key_hash, record::Record};
+use kilter_engine::{Offset, epoch::OffsetRow, hash::key_hash, record::Record};
 
 use super::{
+    GENERATION, PARTITION,
     connection::Db,
     dir::DataDir,
     error::EmbeddedError,
@@ -19,6 +20,7 @@ use super::{
     reader::{LedgerRow, StoreReader, entry},
     rows, start,
 };
+use ending::Letter;
 use state::State;
 
 /// How many differences are told in words.
@@ -89,10 +91,13 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
     })?;
     let mut letters = db
         .connection
-        .prepare("SELECT offset, code FROM dead_letters ORDER BY generation, partition, offset")
+        .prepare(
+            "SELECT generation, partition, offset, code, failed_at, issued_at, key, value
+             FROM dead_letters ORDER BY generation, partition, offset",
+        )
         .map_err(&failed)?;
     let mut letters = Cursor::new(db, letters.query([]).map_err(&failed)?, |row| {
-        Ok((row.get::<_, i64>(0)? as u64, row.get::<_, String>(1)?))
+        letter(row).map(|letter| (letter.offset, letter))
     })?;
     let mut log = db
         .connection
@@ -123,14 +128,18 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
         }
         let entries = ledger.at(number)?;
         let letter = letters.at(number)?;
+        let entries = entries_of_the_log(entries, &mut report);
+        let letter = letters_of_the_log(letter, &mut report);
         let hash = key_hash(record.key);
         let committed = offsets
             .iter()
             .find(|row| row.range.contains(hash))
             .is_some_and(|row| record.offset < row.offset);
         state.tick(&record, notes.contains(&(number, "IGNORE_TIME".to_owned())));
+        against_offsets(&offsets, &record, hash, state.clock_ms(), &mut report);
         if !committed {
             report.waiting += 1;
+            state.wait(&record);
             if !entries.is_empty() || !letter.is_empty() {
                 report.differs(format!(
                     "offset {number}: the store has what this record did, but it is not committed"
@@ -157,6 +166,7 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
         }
     }
     state.against_accounts(&reader, &mut report)?;
+    state.against_claims(db, &mut report)?;
     state.against_balances(&reader, &mut report)?;
     db.batch("end reading", "COMMIT")?;
     Ok(report)
@@ -167,7 +177,7 @@ fn one(
     record: &Record<'_>,
     refused: bool,
     entries: &[(u64, LedgerRow)],
-    letter: &[(u64, String)],
+    letter: &[(u64, Letter)],
     state: &mut State,
     report: &mut AuditReport,
 ) {
@@ -176,11 +186,8 @@ fn one(
     match (&expected, entries, letter) {
         (ending::Ending::Refused(code), [], [(_, held)]) => {
             report.dead_letters += 1;
-            if held != code.as_str() {
-                report.differs(format!(
-                    "offset {offset}: refused as {held}, should be {code}",
-                    code = code.as_str()
-                ));
+            if let Some(what) = held.differs_from(record, *code, state.clock_ms()) {
+                report.differs(format!("offset {offset}: {what}"));
             }
         }
         (ending::Ending::Opened | ending::Ending::Duplicate, [], []) => {
@@ -199,6 +206,78 @@ fn one(
             letter.len()
         )),
     }
+}
+
+/// The entries that the log's one partition and generation can have; others belong nowhere.
+fn entries_of_the_log(
+    mut entries: Vec<(u64, LedgerRow)>,
+    report: &mut AuditReport,
+) -> Vec<(u64, LedgerRow)> {
+    entries.retain(|(offset, row)| {
+        let is_one =
+            (row.generation, row.partition, row.posting) == (GENERATION.get(), PARTITION.get(), 0);
+        if !is_one {
+            report.differs(format!(
+                "offset {offset}: a ledger entry of generation {}, partition {}, posting {}, of \
+                 no record",
+                row.generation, row.partition, row.posting
+            ));
+        }
+        is_one
+    });
+    entries
+}
+
+fn letters_of_the_log(
+    mut letters: Vec<(u64, Letter)>,
+    report: &mut AuditReport,
+) -> Vec<(u64, Letter)> {
+    letters.retain(|(offset, letter)| {
+        let is_one = (letter.generation, letter.partition) == (GENERATION.get(), PARTITION.get());
+        if !is_one {
+            report.differs(format!(
+                "offset {offset}: a dead letter of generation {}, partition {}, of no record",
+                letter.generation, letter.partition
+            ));
+        }
+        is_one
+    });
+    letters
+}
+
+/// The offset rows that end behind this record must know its clock, key and time: a start goes
+/// on from them.
+fn against_offsets(
+    offsets: &[OffsetRow],
+    record: &Record<'_>,
+    hash: u64,
+    clock_ms: i64,
+    report: &mut AuditReport,
+) {
+    let next = record.offset.next();
+    for row in offsets.iter().filter(|row| row.offset == next) {
+        let right = (clock_ms, hash, record.timestamp_ms);
+        let held = (row.clock_ms, row.last.key_hash, row.last.timestamp_ms);
+        if held != right {
+            report.differs(format!(
+                "the offset row at {next}: clock, last key hash and last time are {held:?}, should \
+                 be {right:?}"
+            ));
+        }
+    }
+}
+
+fn letter(row: &rusqlite::Row<'_>) -> rusqlite::Result<Letter> {
+    Ok(Letter {
+        generation: row.get(0)?,
+        partition: row.get(1)?,
+        offset: row.get::<_, i64>(2)? as u64,
+        code: row.get(3)?,
+        failed_at_ms: row.get(4)?,
+        issued_at_ms: row.get(5)?,
+        key: row.get(6)?,
+        value: row.get(7)?,
+    })
 }
 
 fn notes(db: &Db) -> Result<Vec<(u64, String)>, EmbeddedError> {

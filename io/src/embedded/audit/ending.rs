@@ -1,6 +1,9 @@
 //! How a record must have ended.
 
-use kilter_engine::{Amount, Code};
+use kilter_engine::{
+    Amount, Code,
+    record::{NOT_ISSUED, Record},
+};
 
 use crate::embedded::reader::LedgerRow;
 
@@ -107,6 +110,52 @@ impl Answer {
             .into_iter()
             .find(|(_, right, held)| right != held)
             .map(|(name, right, held)| format!("{name} is {held}, should be {right}"))
+    }
+}
+
+/// A dead letter as the store has it.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) generation: u32,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+    pub(super) code: String,
+    pub(super) failed_at_ms: i64,
+    pub(super) issued_at_ms: Option<i64>,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+}
+
+impl Letter {
+    /// What is different in it from the record it must be of, in words.
+    pub(super) fn differs_from(
+        &self,
+        record: &Record<'_>,
+        code: Code,
+        clock_ms: i64,
+    ) -> Option<String> {
+        let issued_at_ms = (record.issued_at_ms != NOT_ISSUED).then_some(record.issued_at_ms);
+        if self.code != code.as_str() {
+            Some(format!(
+                "refused as {}, should be {}",
+                self.code,
+                code.as_str()
+            ))
+        } else if self.failed_at_ms != clock_ms {
+            let held = self.failed_at_ms;
+            Some(format!(
+                "the dead letter's time is {held}, should be {clock_ms}"
+            ))
+        } else if self.issued_at_ms != issued_at_ms {
+            let held = self.issued_at_ms;
+            Some(format!(
+                "the dead letter's issuedAt is {held:?}, should be {issued_at_ms:?}"
+            ))
+        } else if self.key != record.key || self.value != record.value {
+            Some("the dead letter's key or value is not the record's".to_owned())
+        } else {
+            None
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     ending::{Answer, Ending, text},
 };
 use crate::embedded::{
+    connection::Db,
     error::EmbeddedError,
     reader::{AccountRow, BalanceRow, StoreReader},
 };
@@ -39,6 +40,8 @@ pub(super) struct State {
     longest_ms: i64,
     clock_ms: i64,
     accounts: HashMap<String, u64>,
+    /// Claims of records that are not committed yet.
+    waiting: HashMap<String, u64>,
     purses: HashMap<(u64, String), Purse>,
     ids: HashMap<IdHash, i64>,
     /// When that many ids are held, those that no window reaches any more are dropped.
@@ -56,6 +59,7 @@ impl State {
             ids_max: 1 << 20,
             clock_ms: 0,
             accounts: HashMap::new(),
+            waiting: HashMap::new(),
             purses: HashMap::new(),
             ids: HashMap::new(),
         }
@@ -68,6 +72,21 @@ impl State {
         }
         if !ignored {
             self.clock_ms = self.clock_ms.max(record.timestamp_ms);
+        }
+    }
+
+    /// The log's clock at the record it was last moved to.
+    pub(super) fn clock_ms(&self) -> i64 {
+        self.clock_ms
+    }
+
+    /// Passes by a record that is not committed: it has claimed all the same.
+    pub(super) fn wait(&mut self, record: &Record<'_>) {
+        if record.mark == Mark::Claimed
+            && let Ok(command) = decode(record.value)
+        {
+            self.waiting
+                .insert(command.user_id.into_owned(), command.account_id.get());
         }
     }
 
@@ -176,6 +195,44 @@ impl State {
         let missing = self.accounts.len() - found;
         if missing > 0 {
             report.differs(format!("{missing} accounts are missing"));
+        }
+        Ok(())
+    }
+
+    /// Holds what was claimed against the log's table: a claim that is gone or another's would let
+    /// a later OPEN through that must be refused.
+    pub(super) fn against_claims(
+        &self,
+        db: &Db,
+        report: &mut AuditReport,
+    ) -> Result<(), EmbeddedError> {
+        let failed = db.failed("read the claims");
+        let mut statement = db
+            .connection
+            .prepare("SELECT account_id, user_id FROM log.claims ORDER BY account_id")
+            .map_err(&failed)?;
+        let mut rows = statement.query([]).map_err(&failed)?;
+        let mut found = 0;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            let account_id = row.get::<_, i64>(0).map_err(&failed)? as u64;
+            let user: Vec<u8> = row.get(1).map_err(&failed)?;
+            let user = String::from_utf8_lossy(&user);
+            let opened = self.accounts.get(&*user);
+            if opened.or_else(|| self.waiting.get(&*user)) == Some(&account_id) {
+                found += 1;
+            } else {
+                report.differs(format!(
+                    "account {account_id} is claimed for user {user:?}, by no OPEN of the log"
+                ));
+            }
+        }
+        let all = self
+            .waiting
+            .keys()
+            .filter(|user| !self.accounts.contains_key(*user));
+        let missing = self.accounts.len() + all.count() - found;
+        if missing > 0 {
+            report.differs(format!("{missing} claims are missing"));
         }
         Ok(())
     }
