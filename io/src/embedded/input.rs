@@ -75,6 +75,7 @@ pub(super) struct Progress {
     row: Option<i64>,
     lines: u64,
     digest: [u8; 32],
+    first_line: [u8; 32],
 }
 
 impl Progress {
@@ -91,8 +92,10 @@ impl Progress {
             }
             None => {
                 transaction
-                    .prepare_cached("INSERT INTO inputs (lines, digest) VALUES (?1, ?2)")?
-                    .execute(params![lines, &self.digest[..]])?;
+                    .prepare_cached(
+                        "INSERT INTO inputs (lines, digest, first_line) VALUES (?1, ?2, ?3)",
+                    )?
+                    .execute(params![lines, &self.digest[..], &self.first_line[..]])?;
                 Ok(transaction.last_insert_rowid())
             }
         }
@@ -104,6 +107,8 @@ pub struct Input {
     name: String,
     reader: Box<dyn BufRead>,
     digest: Sha256,
+    /// The digest behind the first line.
+    first_line: [u8; 32],
     lines: u64,
     row: Option<i64>,
 }
@@ -173,6 +178,7 @@ impl Input {
             name,
             reader,
             digest: prefix.digest,
+            first_line: prefix.first_line,
             lines,
             row: None,
         };
@@ -210,6 +216,9 @@ impl Input {
                 batch.bytes.truncate(start + OVERSIZE_KEPT_BYTES);
             }
             self.lines += 1;
+            if self.lines == 1 {
+                self.first_line = self.digest.clone().finalize().into();
+            }
             batch.lines.push((start..batch.bytes.len(), line.full));
         }
         Ok(())
@@ -220,6 +229,7 @@ impl Input {
             row: self.row,
             lines: self.lines,
             digest: self.digest.clone().finalize().into(),
+            first_line: self.first_line,
         }
     }
 
@@ -240,41 +250,69 @@ struct Prefix {
     lines: u64,
     bytes: u64,
     digest: Sha256,
+    first_line: [u8; 32],
+}
+
+/// A prefix that an earlier run has appended.
+struct Known {
+    lines: u64,
+    digest: [u8; 32],
+    first_line: [u8; 32],
 }
 
 /// The known prefixes, by their number of lines.
-fn prefixes(log: &CommandLog) -> Result<Vec<(u64, [u8; 32])>, EmbeddedError> {
+fn prefixes(log: &CommandLog) -> Result<Vec<Known>, EmbeddedError> {
     let db = log.db();
     let failed = db.failed("read which inputs it knows");
     let mut statement = db
         .connection
-        .prepare("SELECT lines, digest FROM inputs ORDER BY lines")
+        .prepare("SELECT lines, digest, first_line FROM inputs ORDER BY lines")
         .map_err(&failed)?;
     let rows = statement
-        .query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))
+        .query_map([], |row| {
+            Ok(Known {
+                lines: row.get::<_, i64>(0)? as u64,
+                digest: row.get(1)?,
+                first_line: row.get(2)?,
+            })
+        })
         .map_err(&failed)?;
     rows.collect::<Result<_, _>>().map_err(&failed)
 }
 
-/// Reads as far as any known prefix goes; the longest one that the input begins with.
+/// Reads as far as a known prefix with the same first line goes; the longest one that the input
+/// begins with.
+///
+/// No further: whoever feeds a pipe line by line would wait for lines that are waited for here.
 fn longest(
     reader: &mut impl BufRead,
-    known: &[(u64, [u8; 32])],
+    known: &[Known],
     mut spool: Option<&mut File>,
 ) -> io::Result<Prefix> {
     let mut here = Prefix::default();
     let mut best = Prefix::default();
-    let mut known = known.iter().peekable();
-    while known.peek().is_some() {
+    let mut known: Vec<&Known> = known.iter().collect();
+    while known
+        .last()
+        .is_some_and(|longest| longest.lines > here.lines)
+    {
         let Some(line) = read_line(reader, None, &mut here.digest, spool.as_deref_mut())? else {
             break;
         };
         here.lines += 1;
         here.bytes += line.bytes_read;
-        let mut digest: Option<[u8; 32]> = None;
-        while let Some((_, known)) = known.next_if(|(lines, _)| *lines == here.lines) {
-            let digest = digest.get_or_insert_with(|| here.digest.clone().finalize().into());
-            if digest == known {
+        if here.lines == 1 {
+            here.first_line = here.digest.clone().finalize().into();
+            known.retain(|known| known.first_line == here.first_line);
+        }
+        let first = known.partition_point(|known| known.lines < here.lines);
+        let mut candidates = known[first..]
+            .iter()
+            .take_while(|known| known.lines == here.lines)
+            .peekable();
+        if candidates.peek().is_some() {
+            let digest: [u8; 32] = here.digest.clone().finalize().into();
+            if candidates.any(|known| known.digest == digest) {
                 best = here.clone();
             }
         }

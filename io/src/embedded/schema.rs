@@ -133,7 +133,8 @@ CREATE TABLE claims (
 CREATE TABLE inputs (
     id INTEGER PRIMARY KEY,
     lines INTEGER NOT NULL,
-    digest BLOB NOT NULL
+    digest BLOB NOT NULL,
+    first_line BLOB NOT NULL    -- the digest behind the first line: who might be it
 ) STRICT;
 CREATE INDEX inputs_lines ON inputs (lines);
 ";
