@@ -57,7 +57,7 @@ fn every_cut_is_gone_on_from() {
 fn the_longest_known_beginning_wins() {
     for is_file in [true, false] {
         let temp = tempfile::tempdir().unwrap();
-        let mut known_appended = |text: &str| give(temp.path(), text, is_file, 100);
+        let known_appended = |text: &str| give(temp.path(), text, is_file, 100);
         assert_eq!(known_appended("a\nb\nc\n"), (0, 3));
         assert_eq!(known_appended("a\nb\nc\nd\ne\n"), (3, 2));
         assert_eq!(known_appended("a\nb\nc\nx\n"), (3, 1));

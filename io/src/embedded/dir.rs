@@ -122,14 +122,42 @@ impl DataDir {
     /// Makes both files, or checks them.
     fn prepare(&self) -> Result<(), EmbeddedError> {
         let identity = new_identity();
+        let lost = |missing, present| EmbeddedError::Lost {
+            path: self.path.clone(),
+            missing,
+            present,
+        };
+        let (log_was_there, store_was_there) =
+            (is_there(&self.log_path()), is_there(&self.store_path()));
+        if store_was_there && !log_was_there {
+            return Err(lost(LOG, STORE));
+        }
         let log = Db::write(&self.log_path())?;
         // The store takes the log's identity: a crash between the two leaves a log alone, and the
         // next start goes on from there.
         let log_identity = schema::prepare(&log, Kind::Log, &identity)?;
+        // A new store beside a used log would begin again at term 1 and epoch 1, without the
+        // window and the notes under which the log was applied.
+        if !store_was_there && holds_records(&log)? {
+            return Err(lost(STORE, LOG));
+        }
         let store = Db::write(&self.store_path())?;
         let store_identity = schema::prepare(&store, Kind::Store, &log_identity)?;
         belong_together(log_identity, store_identity)
     }
+}
+
+/// Whether anything was ever written to a file.
+fn is_there(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() > 0)
+}
+
+fn holds_records(log: &Db) -> Result<bool, EmbeddedError> {
+    log.connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM records)", [], |row| {
+            row.get(0)
+        })
+        .map_err(log.failed("look for records"))
 }
 
 fn belong_together(log: String, store: String) -> Result<(), EmbeddedError> {

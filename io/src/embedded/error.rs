@@ -35,6 +35,19 @@ pub enum EmbeddedError {
         /// The file that should be there.
         missing: &'static str,
     },
+    /// One of the two files is gone.
+    #[error(
+        "{}: {missing} is missing or empty, but {present} is there, and neither is of use without \
+         the other; put back the {missing} that belongs to it, or start in a new directory", path.display()
+    )]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+        /// The file that should be there.
+        missing: &'static str,
+        /// The one that is.
+        present: &'static str,
+    },
     /// A database operation failed.
     #[error("{file}: cannot {what}")]
     Sqlite {
