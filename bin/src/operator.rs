@@ -56,7 +56,7 @@ pub fn log(args: &cli::Log) -> anyhow::Result<Answer> {
         offset: Offset::new(note.offset),
         kind,
     };
-    EmbeddedStore::open(&dir)?.add_note(&decided, &note.reason)?;
+    EmbeddedStore::open(&dir)?.add_note(&dir, &decided, &note.reason)?;
     println!(
         "noted for offset {}: it is {}",
         note.offset,

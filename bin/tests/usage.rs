@@ -86,8 +86,9 @@ fn a_directory_has_one_node_and_many_readers() {
         let (code, said) = code(&place, &["apply", "/dev/null"]);
         code == 1 && said.contains("in use by process")
     });
-    wait_for("a reader beside it", || {
-        place.run(&["balances"]).status.success()
+    // The pipe is still open: what came is applied, not what will have come.
+    wait_for("a balance beside the running node", || {
+        place.run(&["balance", "1", "USDT"]).status.success()
     });
     drop(input);
     assert!(child.0.wait().unwrap().success());

@@ -141,7 +141,7 @@ fn every_kind_of_change_is_found_and_named() {
             "account 4 USDT: the balance is missing",
         ),
         (
-            store("INSERT INTO account_balances VALUES (4, 'EUR', '1', '0', 1, 0)"),
+            store("INSERT INTO account_balances VALUES (4, 'EUR', '1', '0', 1, 0, 0)"),
             "account 4 EUR",
         ),
         (letter("code = 'EXPIRED'"), "offset 21: refused as EXPIRED"),

@@ -251,8 +251,14 @@ fn notes_are_about_records_ahead_only() {
         offset: Offset::new(offset),
         kind: NoteKind::Refuse,
     };
-    let error = store.add_note(&note(1), "too late").unwrap_err();
+    let error = store
+        .add_note(&place.dir, &note(1), "too late")
+        .unwrap_err();
     assert!(matches!(error, EmbeddedError::NoteBehind { .. }), "{error}");
-    store.add_note(&note(2), "in time").unwrap();
+    let error = store
+        .add_note(&place.dir, &note(4), "too early")
+        .unwrap_err();
+    assert!(matches!(error, EmbeddedError::NoteBeyond { .. }), "{error}");
+    store.add_note(&place.dir, &note(2), "in time").unwrap();
     assert_eq!(start(&place).notes, [note(2)]);
 }

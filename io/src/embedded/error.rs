@@ -155,6 +155,14 @@ pub enum EmbeddedError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A note about a record that is not there.
+    #[error("the log has no offset {offset} yet, it ends at {end}")]
+    NoteBeyond {
+        /// The record.
+        offset: Offset,
+        /// The offset behind the last record.
+        end: Offset,
+    },
     /// A note about a record that is answered already.
     #[error(
         "offset {offset} is committed already (up to {committed}); a note can only be about a record ahead"

@@ -102,10 +102,22 @@ impl Progress {
     }
 }
 
+/// Something to read lines from, that knows whether the next one may have to be waited for.
+trait Lines: BufRead {
+    /// Whether a line, or the beginning of one, was read from the system already.
+    fn has_more_at_hand(&self) -> bool;
+}
+
+impl<R: Read> Lines for BufReader<R> {
+    fn has_more_at_hand(&self) -> bool {
+        !self.buffer().is_empty()
+    }
+}
+
 /// An input, positioned behind what the log knows of it.
 pub struct Input {
     name: String,
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn Lines>,
     digest: Sha256,
     /// The digest behind the first line.
     first_line: [u8; 32],
@@ -172,7 +184,7 @@ impl Input {
         Ok(Self::behind(name, Box::new(rest), best))
     }
 
-    fn behind(name: String, reader: Box<dyn BufRead>, prefix: Prefix) -> (Self, KnownPrefix) {
+    fn behind(name: String, reader: Box<dyn Lines>, prefix: Prefix) -> (Self, KnownPrefix) {
         let lines = prefix.lines;
         let input = Self {
             name,
@@ -185,7 +197,8 @@ impl Input {
         (input, KnownPrefix { lines })
     }
 
-    /// Reads the next lines into `batch`, at most so many lines and about so many bytes. Every
+    /// Reads the next lines into `batch`, at most so many lines and about so many bytes, and only
+    /// the first of them waits: a live pipe is applied line by line, if that is how it comes. Every
     /// line is a record, an empty one too; none are left when the batch stays empty.
     ///
     /// # Errors
@@ -220,6 +233,9 @@ impl Input {
                 self.first_line = self.digest.clone().finalize().into();
             }
             batch.lines.push((start..batch.bytes.len(), line.full));
+            if !self.reader.has_more_at_hand() {
+                break;
+            }
         }
         Ok(())
     }

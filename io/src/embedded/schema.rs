@@ -158,6 +158,7 @@ CREATE TABLE account_balances (
     available TEXT NOT NULL,
     frozen TEXT NOT NULL,
     version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (account_id, currency_code)
 ) STRICT, WITHOUT ROWID;
@@ -180,6 +181,7 @@ CREATE TABLE balance_transactions (
     error_code TEXT,                -- NULL is SUCCESS, else why it FAILED
     created_at INTEGER NOT NULL,    -- the record's time
     remembered_at INTEGER,          -- from when its id is remembered, if that is later
+    status TEXT AS (CASE WHEN error_code IS NULL THEN 'SUCCESS' ELSE 'FAILED' END),
     PRIMARY KEY (generation, partition, offset, posting)
 ) STRICT, WITHOUT ROWID;
 
@@ -208,6 +210,8 @@ CREATE TABLE consumer_offsets (
     last_timestamp INTEGER NOT NULL,
     term INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
+    consumer_group TEXT AS ('balance-consumer-group'),
+    topic TEXT AS ('balance-changes'),
     PRIMARY KEY (partition, first_hash)
 ) STRICT, WITHOUT ROWID;
 

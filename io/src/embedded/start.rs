@@ -109,9 +109,16 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// [`EmbeddedError::NoteBehind`], or when it cannot be written.
-    pub fn add_note(&self, note: &Note, reason: &str) -> Result<(), EmbeddedError> {
+    /// [`EmbeddedError::NoteBehind`], [`EmbeddedError::NoteBeyond`], or when it cannot be written.
+    pub fn add_note(&self, dir: &DataDir, note: &Note, reason: &str) -> Result<(), EmbeddedError> {
         let failed = self.db.failed("write the note");
+        let end = LogReader::open(dir, Offset::new(0))?.end()?;
+        if note.offset >= end {
+            return Err(EmbeddedError::NoteBeyond {
+                offset: note.offset,
+                end,
+            });
+        }
         let committed = rows::read(&self.db)?.iter().map(|row| row.offset).max();
         if let Some(committed) = committed
             && note.offset < committed

@@ -118,8 +118,8 @@ impl StoreWriter {
             .connection
             .prepare_cached(
                 "INSERT INTO account_balances
-                 (account_id, currency_code, available, frozen, version, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 (account_id, currency_code, available, frozen, version, created_at, updated_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
                  ON CONFLICT (account_id, currency_code) DO UPDATE SET
                    available = excluded.available, frozen = excluded.frozen,
                    version = excluded.version, updated_at = excluded.updated_at
