@@ -3,6 +3,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
+//! | [`mysql`] | the store: an epoch is one transaction |
 //! | [`json`] | results and dead letters as the outside world reads them |
 //!
 //! It knows the engine; the engine knows nothing of it. No threads are started here.
@@ -10,4 +11,5 @@
 pub mod clock;
 pub mod embedded;
 pub mod json;
+pub mod mysql;
 pub mod results;

@@ -1,0 +1,33 @@
+//! The store in MySQL or MariaDB: an epoch is one transaction.
+//!
+//! Every connection speaks READ COMMITTED except the one that loads; every statement that waits
+//! has a deadline; every answer is counted. What passes by itself (a lost connection, a lock, a
+//! server that is away or read-only) is tried again up to a limit; what the server says about the
+//! data stops the node.
+
+mod claims;
+mod connection;
+mod error;
+mod lease;
+mod load;
+mod notes;
+mod rows;
+mod schema;
+mod settings;
+mod start;
+mod text;
+mod writer;
+
+pub use claims::{Claims, Wish};
+pub use connection::Db;
+pub use error::MysqlError;
+pub use lease::{Lease, LeaseRow, Taken, owner_name};
+pub use load::{LoadAsked, LoadFailure, Loaded, load};
+pub use notes::{add_note, notes};
+pub use schema::{init, is_ready, print as print_schema};
+pub use settings::{MysqlSettings, Tls};
+pub use start::{
+    KnownLog, StartAsked, Started, StoreSettings, known_log, offsets, put_log, start,
+    store_settings,
+};
+pub use writer::{MysqlWriter, StageTimes, Watch, WriterSettings};

@@ -1,0 +1,291 @@
+//! Loads shards from one consistent snapshot: accounts, balances, and the ids of the window.
+
+use std::time::{Duration, Instant};
+
+use kilter_engine::{
+    AccountId, Amount, Currency, Generation, Partition,
+    ledger::BalanceState,
+    loader::{LoadError, Loader},
+};
+use mysql::{Row, prelude::Queryable};
+
+use super::{
+    connection::Db,
+    error::{MysqlError, failed},
+    rows::list,
+};
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many ledger rows are read at once, from the end of a partition backwards.
+const CHUNK: usize = 50_000;
+
+/// What was loaded, and how much there is in all by the server's estimate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Accounts.
+    pub accounts: u64,
+    /// Balances.
+    pub balances: u64,
+    /// Transaction ids.
+    pub ids: u64,
+    /// About how many accounts and balances there are.
+    pub expected: u64,
+    /// Rows a second, so far.
+    pub rows_per_s: u64,
+}
+
+/// Why loading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadFailure {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] MysqlError),
+    /// What it holds cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Somebody asked to stop.
+    #[error("stopped while loading")]
+    Stopped,
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct LoadAsked<'a> {
+    /// The partitions, each with the clock where reading begins.
+    pub partitions: &'a [(Partition, i64)],
+    /// How many partitions the topic has.
+    pub partition_count: u32,
+    /// The present log generation.
+    pub generation: Generation,
+    /// The window, in ms.
+    pub window_ms: u64,
+    /// Whether ids come from the ledger here; else from the result topic.
+    pub ids: bool,
+}
+
+/// Loads everything that a replay must know into `loader`, streamed, from one snapshot.
+///
+/// `tell` hears about once a second how far it is, and says whether to go on.
+///
+/// # Errors
+///
+/// When the store cannot be read, holds what cannot be, or `tell` says to stop.
+pub fn load(
+    db: &mut Db,
+    loader: &mut Loader,
+    asked: &LoadAsked<'_>,
+    tell: &mut dyn FnMut(&Loaded) -> bool,
+) -> Result<Loaded, LoadFailure> {
+    db.run(
+        "begin to load",
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    )?;
+    // READ COMMITTED would ignore the snapshot.
+    db.run(
+        "begin to load",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+    )?;
+    let expected: Option<Option<u64>> = db
+        .conn
+        .query_first(
+            "SELECT CAST(sum(table_rows) AS UNSIGNED) FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name IN ('accounts', 'account_balances')",
+        )
+        .map_err(failed("estimate how much there is"))?;
+    let mut told = Told {
+        now: Loaded {
+            expected: expected.flatten().unwrap_or(0),
+            ..Loaded::default()
+        },
+        began: Instant::now(),
+        last: Instant::now(),
+        tell,
+    };
+    accounts(db, loader, asked, &mut told)?;
+    balances(db, loader, asked, &mut told)?;
+    if asked.ids {
+        for (partition, clock_ms) in asked.partitions {
+            ids(db, loader, *partition, *clock_ms, asked, &mut told)?;
+        }
+    }
+    db.run("end loading", "COMMIT")?;
+    Ok(told.now)
+}
+
+struct Told<'a> {
+    now: Loaded,
+    began: Instant,
+    last: Instant,
+    tell: &'a mut dyn FnMut(&Loaded) -> bool,
+}
+
+impl Told<'_> {
+    fn count(&mut self, which: fn(&mut Loaded) -> &mut u64) -> Result<(), LoadFailure> {
+        let count = which(&mut self.now);
+        *count += 1;
+        if count.is_multiple_of(4096) && self.last.elapsed() >= PROGRESS_INTERVAL {
+            self.last = Instant::now();
+            let rows = self.now.accounts + self.now.balances + self.now.ids;
+            self.now.rows_per_s = rows * 1000 / (self.began.elapsed().as_millis() as u64).max(1);
+            if !(self.tell)(&self.now) {
+                return Err(LoadFailure::Stopped);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn own(asked: &LoadAsked<'_>, column: &str) -> String {
+    if asked.partitions.len() as u32 == asked.partition_count {
+        "1".to_owned()
+    } else {
+        let own = list(
+            asked
+                .partitions
+                .iter()
+                .map(|(partition, _)| partition.get()),
+        );
+        format!("{column} IN ({own})")
+    }
+}
+
+fn accounts(
+    db: &mut Db,
+    loader: &mut Loader,
+    asked: &LoadAsked<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), LoadFailure> {
+    let failed = failed("read accounts");
+    let rows = db
+        .conn
+        .query_iter(format!(
+            "SELECT id, user_id FROM accounts WHERE state = 'ACTIVE' AND {}",
+            own(asked, "shard_id")
+        ))
+        .map_err(failed)?;
+    for row in rows {
+        let (id, user): (i64, Vec<u8>) = cells(row.map_err(failed)?, "an account")?;
+        let user = String::from_utf8(user).map_err(|_| MysqlError::Corrupt {
+            what: format!("the user of account {id} is no text"),
+        })?;
+        loader.account(account_id(id)?, &user)?;
+        told.count(|now| &mut now.accounts)?;
+    }
+    Ok(())
+}
+
+fn balances(
+    db: &mut Db,
+    loader: &mut Loader,
+    asked: &LoadAsked<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), LoadFailure> {
+    let failed = failed("read balances");
+    let all = asked.partitions.len() as u32 == asked.partition_count;
+    let from = if all {
+        "account_balances AS b".to_owned()
+    } else {
+        format!(
+            "account_balances AS b JOIN accounts AS a ON a.id = b.account_id AND {}",
+            own(asked, "a.shard_id")
+        )
+    };
+    let rows = db
+        .conn
+        .query_iter(format!(
+            "SELECT b.account_id, b.currency_code, b.available, b.frozen, b.version FROM {from}"
+        ))
+        .map_err(failed)?;
+    for row in rows {
+        type Balance = (i64, String, String, String, u64);
+        let (id, code, available, frozen, version): Balance =
+            cells(row.map_err(failed)?, "a balance")?;
+        let amount = |text: &str| {
+            text.parse::<Amount>().map_err(|_| MysqlError::Corrupt {
+                what: format!("account {id} has the balance {text:?}"),
+            })
+        };
+        let currency = Currency::parse(code.as_bytes()).map_err(|_| MysqlError::Corrupt {
+            what: format!("account {id} has the currency {code:?}"),
+        })?;
+        let state = BalanceState {
+            available: amount(&available)?,
+            frozen: amount(&frozen)?,
+            version,
+        };
+        if state.available.is_negative() || state.frozen.is_negative() || version == 0 {
+            return Err(LoadFailure::Store(MysqlError::Corrupt {
+                what: format!("the {code} balance of account {id} cannot be: {state:?}"),
+            }));
+        }
+        loader.balance(account_id(id)?, currency, state)?;
+        told.count(|now| &mut now.balances)?;
+    }
+    Ok(())
+}
+
+/// The ids that may still be alive, from the end of the partition's ledger backwards: the
+/// entries' times only rise, so the first one that is too old ends it.
+fn ids(
+    db: &mut Db,
+    loader: &mut Loader,
+    partition: Partition,
+    clock_ms: i64,
+    asked: &LoadAsked<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), LoadFailure> {
+    let failed = failed("read transaction ids");
+    // A window and a granule back, and the quarter that an id may be remembered from later.
+    let oldest_ms = clock_ms.saturating_sub(2 * asked.window_ms as i64);
+    let sql = "SELECT `offset`, posting, account_id, transaction_id, \
+               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) DIV 1000, remembered_ms \
+               FROM balance_transactions FORCE INDEX (PRIMARY) \
+               WHERE generation = ? AND `partition` = ? AND `offset` <= ? \
+               ORDER BY `offset` DESC, posting DESC LIMIT ?";
+    for generation in (0..=asked.generation.get()).rev() {
+        let mut below: Option<u64> = Some(i64::MAX as u64);
+        while let Some(from) = below {
+            type Entry = (u64, u16, i64, Vec<u8>, i64, Option<i64>);
+            let rows: Vec<Entry> = db
+                .conn
+                .exec(sql, (generation, partition.get(), from, CHUNK))
+                .map_err(failed)?;
+            below = match rows.last() {
+                // A record's entries may go over the border: they are read again, which is harmless.
+                Some((offset, ..)) if rows.len() == CHUNK && *offset < from => Some(*offset),
+                Some((offset, ..)) if rows.len() == CHUNK => offset.checked_sub(1),
+                _ => None,
+            };
+            for (_, _, id, transaction_id, created_ms, later_ms) in rows {
+                if created_ms < oldest_ms {
+                    return Ok(());
+                }
+                let text =
+                    std::str::from_utf8(&transaction_id).map_err(|_| MysqlError::Corrupt {
+                        what: format!("a transaction id of account {id} is no text"),
+                    })?;
+                let remembered_ms = later_ms.unwrap_or(created_ms);
+                loader.remembered(account_id(id)?, text, partition, remembered_ms, clock_ms)?;
+                told.count(|now| &mut now.ids)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cells<T: mysql::prelude::FromRow>(row: Row, what: &str) -> Result<T, MysqlError> {
+    mysql::from_row_opt(row).map_err(|error| MysqlError::Corrupt {
+        what: format!("{what} cannot be read: {error}"),
+    })
+}
+
+fn account_id(number: i64) -> Result<AccountId, MysqlError> {
+    u64::try_from(number)
+        .ok()
+        .and_then(AccountId::new)
+        .ok_or_else(|| MysqlError::Corrupt {
+            what: format!("an account with the id {number}"),
+        })
+}
