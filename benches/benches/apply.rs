@@ -185,6 +185,7 @@ fn item(text: &Text, offset: u64, currency: Currency, amount: Amount) -> Item<'_
         mark: Mark::None,
         key: text.user.as_bytes(),
         value: b"",
+        headers: &[],
         decoded: Ok(Command {
             transaction_id: Cow::Borrowed(&text.id),
             user_id: Cow::Borrowed(&text.user),
@@ -207,6 +208,7 @@ fn shard(balances: u64, currency: Currency, available: Amount) -> Shard {
         partitioner: Partitioner::Murmur2,
         window_ms: 86_400_000,
         window_bytes: 1 << 30,
+        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
     });
     for number in 1..=balances {
         let text = text(number, 0);

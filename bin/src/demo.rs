@@ -60,7 +60,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Answer> {
     let mut traffic = Traffic::new(args.users, args.zipf, args.seed, base);
     let latency = Arc::new(Latency::new(base, args.users + args.commands, BATCH as u64));
     let outcomes = Outcomes::default();
-    let sink = CountingSink::new(outcomes.clone(), None, latency.watch());
+    let sink = CountingSink::<_>::new(outcomes.clone(), None, latency.watch());
     let mut progress = Progress::new("demo", Some(args.users + args.commands));
     let node = Node::start(&dir, &settings, sink, Arc::clone(&latency), &mut |line| {
         progress.tell(&line);

@@ -223,6 +223,7 @@ impl Node {
                 notes: started.notes.clone(),
                 first_epoch: started.last_epoch.next(),
                 stop: Arc::clone(&stop),
+                paused: Arc::default(),
                 writers: views
                     .iter()
                     .map(|view| Arc::clone(&view.progress))
@@ -420,6 +421,7 @@ fn load_shards(
         partitioner: Partitioner::Murmur2,
         window_ms,
         window_bytes: settings.window_max_bytes / settings.shards as u64,
+        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
     };
     let mut loader = Loader::new(settings.shards, &shard_settings);
     let loaded = load(store, &mut loader, start.clock_ms(), window_ms, &mut |at| {

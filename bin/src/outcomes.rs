@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use kilter_engine::{
+    EpochNumber,
     epoch::Cut,
     result::{ResultRecord, ResultSink, Status},
 };
-use kilter_io::results::{JsonLines, ResultsError};
+use kilter_io::results::JsonLines;
 use parking_lot::Mutex;
 
 /// How many records ended in one way, and which was the first.
@@ -87,23 +88,25 @@ impl Watch for () {
 /// How many results share one look at the clock.
 const RESULTS_PER_LOOK: u32 = 16;
 
-/// Counts results, shows them to a watcher, and passes them on to a file if there is one.
-pub struct CountingSink<W> {
+/// Counts results, shows them to a watcher, and passes them on to another sink if there is one.
+pub struct CountingSink<W, S = JsonLines> {
     outcomes: Outcomes,
     fresh: Counts,
-    file: Option<JsonLines>,
+    inner: Option<S>,
+    ended: Option<EpochNumber>,
     watch: W,
     looked: Instant,
     looks_in: u32,
 }
 
-impl<W: Watch> CountingSink<W> {
+impl<W: Watch, S: ResultSink> CountingSink<W, S> {
     /// A sink that adds to `outcomes`.
-    pub fn new(outcomes: Outcomes, file: Option<JsonLines>, watch: W) -> Self {
+    pub fn new(outcomes: Outcomes, inner: Option<S>, watch: W) -> Self {
         Self {
             outcomes,
             fresh: Counts::new(),
-            file,
+            inner,
+            ended: None,
             watch,
             looked: Instant::now(),
             looks_in: 0,
@@ -111,10 +114,10 @@ impl<W: Watch> CountingSink<W> {
     }
 }
 
-impl<W: Watch> ResultSink for CountingSink<W> {
-    type Error = ResultsError;
+impl<W: Watch, S: ResultSink> ResultSink for CountingSink<W, S> {
+    type Error = S::Error;
 
-    fn result(&mut self, result: &ResultRecord) -> Result<(), ResultsError> {
+    fn result(&mut self, result: &ResultRecord) -> Result<(), S::Error> {
         let name = match result.status {
             Status::Success => ("SUCCESS", ""),
             Status::Failed(code) => ("FAILED", code.as_str()),
@@ -134,16 +137,17 @@ impl<W: Watch> ResultSink for CountingSink<W> {
         }
         self.looks_in -= 1;
         self.watch.published(result, self.looked);
-        match &mut self.file {
-            Some(file) => file.result(result),
+        match &mut self.inner {
+            Some(inner) => inner.result(result),
             None => Ok(()),
         }
     }
 
-    fn flush(&mut self, cut: &Cut) -> Result<(), ResultsError> {
-        if let Some(file) = &mut self.file {
-            file.flush(cut)?;
+    fn end(&mut self, cut: &Cut) -> Result<(), S::Error> {
+        if let Some(inner) = &mut self.inner {
+            inner.end(cut)?;
         }
+        self.ended = Some(cut.epoch);
         let mut counts = self.outcomes.0.lock();
         for (name, fresh) in std::mem::take(&mut self.fresh) {
             let count = counts.entry(name).or_insert(Count {
@@ -157,5 +161,12 @@ impl<W: Watch> ResultSink for CountingSink<W> {
         self.looks_in = 0;
         self.watch.flushed();
         Ok(())
+    }
+
+    fn durable(&mut self) -> Result<Option<EpochNumber>, S::Error> {
+        match &mut self.inner {
+            Some(inner) => inner.durable(),
+            None => Ok(self.ended),
+        }
     }
 }

@@ -89,6 +89,8 @@ pub struct DeadLetter {
     pub key: Box<[u8]>,
     /// The record's value.
     pub value: Box<[u8]>,
+    /// The record's headers, as [`Headers`](crate::headers::Headers) reads them.
+    pub headers: Box<[u8]>,
 }
 
 /// What one shard hands to its writer at a barrier. Recycled: the writer gives it back empty.
@@ -102,7 +104,7 @@ pub struct EpochPart {
     pub ledger: Vec<LedgerEntry>,
     /// Accounts that became active.
     pub opened: Vec<OpenedAccount>,
-    /// Records that were refused.
+    /// Records that were refused, if they go with the epoch.
     pub dead_letters: Vec<DeadLetter>,
 }
 

@@ -24,6 +24,7 @@ pub mod currency;
 pub mod decode;
 pub mod epoch;
 pub mod hash;
+pub mod headers;
 pub mod ids;
 pub mod ledger;
 mod lines;
@@ -43,6 +44,7 @@ pub mod result;
     reason = "slots are shared by two threads, each owning its part of them"
 )]
 pub mod ring;
+pub mod rules;
 pub mod shard;
 pub mod slot;
 pub mod store;

@@ -99,6 +99,8 @@ pub struct PollerStart {
     pub first_epoch: EpochNumber,
     /// Set from outside to stop: a last epoch is cut, then the poller is done.
     pub stop: Arc<AtomicBool>,
+    /// Set from outside while nothing may be read: the lease has run out and is not regained.
+    pub paused: Arc<AtomicBool>,
     /// How far each writer got.
     pub writers: Vec<Arc<WriterProgress>>,
     /// Where it tells how far it got.
@@ -117,6 +119,7 @@ pub struct Poller<L: Log, C: Clock> {
     notes: Vec<Note>,
     next_epoch: EpochNumber,
     stop: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     writers: Vec<Arc<WriterProgress>>,
     progress: Arc<PollerProgress>,
     epoch_records: u64,
@@ -149,6 +152,7 @@ impl<L: Log, C: Clock> Poller<L, C> {
             notes: start.notes,
             next_epoch: start.first_epoch,
             stop: start.stop,
+            paused: start.paused,
             writers: start.writers,
             progress: start.progress,
             epoch_records: 0,
@@ -286,7 +290,12 @@ impl<L: Log, C: Clock> Agent for Poller<L, C> {
             self.cut(true);
             return Ok(1 + self.spread_barrier());
         }
-        let mut work = self.read()?;
+        // Acquire, as above. What was read already may still be cut: the fence decides.
+        let mut work = if self.paused.load(Ordering::Acquire) {
+            0
+        } else {
+            self.read()?
+        };
         if self.cut_is_due() {
             self.cut(false);
             work += 1 + self.spread_barrier();
@@ -383,7 +392,7 @@ impl<E: std::error::Error> Routing<'_, E> {
         }
         state.advance(&record, clock_ms, hash);
         self.routed += 1;
-        self.bytes += (record.key.len() + record.value.len()) as u64;
+        self.bytes += (record.key.len() + record.value.len() + record.headers.len()) as u64;
         Ok(Taken::Yes)
     }
 }

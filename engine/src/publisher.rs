@@ -45,6 +45,9 @@ pub struct Publisher<S: ResultSink> {
     sink: S,
     acknowledged: Arc<Acknowledged>,
     wakers: Vec<Waker>,
+    /// The epoch behind which the node stops, once it has ended.
+    last: Option<EpochNumber>,
+    ended: EpochNumber,
     done: bool,
 }
 
@@ -61,8 +64,10 @@ impl<S: ResultSink> Publisher<S> {
             rings,
             reached,
             sink,
+            ended: acknowledged.get(),
             acknowledged,
             wakers,
+            last: None,
             done: false,
         }
     }
@@ -88,6 +93,8 @@ impl<S: ResultSink> Publisher<S> {
                 break;
             }
             self.sink.result(&slot.result)?;
+            // A ring full of old slots must hold no records.
+            slot.result.dead_letter = None;
         }
         ring.release(taken);
         Ok(taken)
@@ -105,14 +112,30 @@ impl<S: ResultSink> Publisher<S> {
             "shards ended different epochs"
         );
         assert!(
-            cut.epoch > self.acknowledged.get(),
+            cut.epoch > self.ended,
             "epoch {} ended behind epoch {}",
             cut.epoch,
-            self.acknowledged.get()
+            self.ended
         );
-        self.sink.flush(cut)?;
-        self.acknowledged.set(cut.epoch);
-        self.done = cut.last;
+        self.sink.end(cut)?;
+        self.ended = cut.epoch;
+        if cut.last {
+            self.last = Some(cut.epoch);
+        }
+        Ok(1)
+    }
+
+    /// Tells the writers which epochs' results are durable.
+    fn acknowledge(&mut self) -> Result<usize, S::Error> {
+        let Some(durable) = self.sink.durable()? else {
+            return Ok(0);
+        };
+        if durable <= self.acknowledged.get() {
+            return Ok(0);
+        }
+        assert!(durable <= self.ended, "epoch {durable} has not ended");
+        self.acknowledged.set(durable);
+        self.done = self.last.is_some_and(|last| durable >= last);
         Ok(1)
     }
 }
@@ -130,6 +153,7 @@ impl<S: ResultSink> Agent for Publisher<S> {
             work += self.drain(index)?;
         }
         work += self.finish_epoch()?;
+        work += self.acknowledge()?;
         if work > 0 {
             self.wakers.iter().for_each(Waker::wake);
         }

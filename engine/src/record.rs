@@ -60,4 +60,6 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The command, as JSON.
     pub value: &'a [u8],
+    /// Its headers, as [`Headers`](crate::headers::Headers) reads them; empty if it has none.
+    pub headers: &'a [u8],
 }

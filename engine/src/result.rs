@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Amount, Code, CommandKind, Currency, Term,
-    epoch::Cut,
+    AccountId, Amount, Code, CommandKind, Currency, EpochNumber, Term,
+    epoch::{Cut, DeadLetter},
     ledger::{BalanceState, Position},
 };
 
@@ -133,6 +133,8 @@ pub struct ResultRecord {
     pub user_id: InlineText<64>,
     /// Why it was refused, in words; the others follow from the numbers.
     pub message: Option<Box<str>>,
+    /// The record itself, if it was refused and dead letters go with results.
+    pub dead_letter: Option<Box<DeadLetter>>,
 }
 
 /// A slot of the results ring: a result, or the end of an epoch.
@@ -160,6 +162,7 @@ impl Default for ResultRecord {
             transaction_id: InlineText::new(),
             user_id: InlineText::new(),
             message: None,
+            dead_letter: None,
         }
     }
 }
@@ -167,22 +170,29 @@ impl Default for ResultRecord {
 /// Where results go.
 ///
 /// A result may leave as soon as it is applied: the log is durable and outcomes are
-/// deterministic. [`flush`](Self::flush) is what an epoch's commit waits for.
+/// deterministic. An epoch's commit waits until [`durable`](Self::durable) has reached it.
 pub trait ResultSink {
     /// Why results cannot be published.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Takes one result.
+    /// Takes one result, and the dead letter that it may carry.
     ///
     /// # Errors
     ///
     /// When it cannot be taken; the node then stops and the result comes again after a restart.
     fn result(&mut self, result: &ResultRecord) -> Result<(), Self::Error>;
 
-    /// Makes everything taken so far durable, then returns.
+    /// Everything taken so far belongs to this epoch or an earlier one.
     ///
     /// # Errors
     ///
-    /// When that fails: the epoch is then not committed.
-    fn flush(&mut self, cut: &Cut) -> Result<(), Self::Error>;
+    /// When that cannot be made durable: the epoch is then not committed.
+    fn end(&mut self, cut: &Cut) -> Result<(), Self::Error>;
+
+    /// The last epoch of which everything is durable; `None` before the first. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// When something that was taken cannot become durable any more.
+    fn durable(&mut self) -> Result<Option<EpochNumber>, Self::Error>;
 }

@@ -23,6 +23,7 @@ use crate::{
     partitioner::Partitioner,
     record::Mark,
     result::{Around, ResultRecord, Status},
+    rules::Rules,
     transition::transition,
     window::WindowBudget,
 };
@@ -47,6 +48,28 @@ pub struct ShardSettings {
     pub window_ms: u64,
     /// How many bytes all its windows may take together.
     pub window_bytes: u64,
+    /// Where refused records go.
+    pub dead_letters: DeadLetters,
+}
+
+impl ShardSettings {
+    /// What its checks depend on.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            window_ms: self.window_ms,
+            partition_count: self.partition_count,
+            partitioner: self.partitioner,
+        }
+    }
+}
+
+/// Where a shard puts refused records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// Into the epoch's part: the store keeps them.
+    WithEpoch,
+    /// Beside their results: the sink publishes them.
+    WithResults,
 }
 
 /// Where results are written.

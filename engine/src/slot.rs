@@ -8,10 +8,11 @@ use crate::{
     record::{Mark, NOT_ISSUED, Record},
 };
 
-/// How many bytes of key and value together lie in the slot itself.
+/// How many bytes of key, value and headers together lie in the slot itself.
 ///
-/// Commands are around 200 bytes with a key of around 10; the slot is six cache lines in all.
-pub const INLINE_BYTES: usize = 296;
+/// Commands are around 200 bytes with a key of around 10, and the outbox adds headers of around
+/// 120; the slot is seven cache lines in all.
+pub const INLINE_BYTES: usize = 352;
 
 /// One slot. Built once with the ring and written in place, so that the poller copies bytes and
 /// allocates only for a record too large for it.
@@ -35,12 +36,13 @@ pub struct CommandSlot {
     spill: Option<Box<[u8]>>,
     key_len: u32,
     value_len: u32,
+    headers_len: u32,
     /// What was decided about the record before.
     pub mark: Mark,
     inline: [u8; INLINE_BYTES],
 }
 
-const _: () = assert!(size_of::<CommandSlot>() == 384);
+const _: () = assert!(size_of::<CommandSlot>() == 448);
 
 impl CommandSlot {
     /// An empty slot.
@@ -56,6 +58,7 @@ impl CommandSlot {
             spill: None,
             key_len: 0,
             value_len: 0,
+            headers_len: 0,
             mark: Mark::None,
             inline: [0; INLINE_BYTES],
         }
@@ -63,7 +66,7 @@ impl CommandSlot {
 
     /// How many bytes `record` will put on the heap: 0 if it fits inline.
     pub fn spill_bytes_of(record: &Record<'_>) -> usize {
-        let bytes = record.key.len() + record.value.len();
+        let bytes = record.key.len() + record.value.len() + record.headers.len();
         if bytes <= INLINE_BYTES { 0 } else { bytes }
     }
 
@@ -71,7 +74,7 @@ impl CommandSlot {
     ///
     /// # Panics
     ///
-    /// If key or value is 4 GiB or longer; logs refuse such records long before.
+    /// If key, value or headers are 4 GiB or longer; logs refuse such records long before.
     pub fn set_record(&mut self, record: &Record<'_>, clock_ms: i64, key_hash: u64) {
         self.generation = record.generation;
         self.partition = record.partition;
@@ -81,22 +84,24 @@ impl CommandSlot {
         self.key_hash = key_hash;
         self.mark = record.mark;
         self.barrier = None;
-        let (key, value) = (record.key, record.value);
+        let (key, value, headers) = (record.key, record.value, record.headers);
         assert!(
-            u32::try_from(key.len()).is_ok() && u32::try_from(value.len()).is_ok(),
+            [key, value, headers]
+                .iter()
+                .all(|bytes| u32::try_from(bytes.len()).is_ok()),
             "a record of 4 GiB"
         );
         self.key_len = key.len() as u32;
         self.value_len = value.len() as u32;
+        self.headers_len = headers.len() as u32;
         if Self::spill_bytes_of(record) == 0 {
-            self.inline[..key.len()].copy_from_slice(key);
-            self.inline[key.len()..key.len() + value.len()].copy_from_slice(value);
+            let (end_of_key, end) = (key.len(), key.len() + value.len());
+            self.inline[..end_of_key].copy_from_slice(key);
+            self.inline[end_of_key..end].copy_from_slice(value);
+            self.inline[end..end + headers.len()].copy_from_slice(headers);
             self.spill = None;
         } else {
-            let mut bytes = Vec::with_capacity(key.len() + value.len());
-            bytes.extend_from_slice(key);
-            bytes.extend_from_slice(value);
-            self.spill = Some(bytes.into_boxed_slice());
+            self.spill = Some([key, value, headers].concat().into_boxed_slice());
         }
     }
 
@@ -106,6 +111,7 @@ impl CommandSlot {
         self.spill = None;
         self.key_len = 0;
         self.value_len = 0;
+        self.headers_len = 0;
     }
 
     /// The barrier, if this is one.
@@ -124,6 +130,12 @@ impl CommandSlot {
         &self.bytes()[start..start + self.value_len as usize]
     }
 
+    /// The record's headers, as [`Headers`](crate::headers::Headers) reads them.
+    pub fn headers(&self) -> &[u8] {
+        let start = (self.key_len + self.value_len) as usize;
+        &self.bytes()[start..start + self.headers_len as usize]
+    }
+
     /// How many bytes it holds on the heap.
     pub fn spilled_bytes(&self) -> usize {
         self.spill.as_ref().map_or(0, |bytes| bytes.len())
@@ -135,6 +147,7 @@ impl CommandSlot {
         self.barrier = None;
         self.key_len = 0;
         self.value_len = 0;
+        self.headers_len = 0;
     }
 
     fn bytes(&self) -> &[u8] {

@@ -66,6 +66,7 @@ fn a_command_allocates_nothing() {
         partitioner: Partitioner::Murmur2,
         window_ms: 86_400_000,
         window_bytes: 1 << 28,
+        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
     });
     for number in 1..=USERS {
         let user = format!("u-{number}");
@@ -110,6 +111,7 @@ fn a_command_allocates_nothing() {
                 mark: Mark::None,
                 key: key.as_bytes(),
                 value: value.as_bytes(),
+                headers: &[],
             };
             let slot = commands.try_claim().unwrap();
             slot.set_record(&record, record.timestamp_ms, key_hash(record.key));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use kilter_engine::{
+    EpochNumber,
     epoch::Cut,
     result::{ResultRecord, ResultSink},
 };
@@ -30,6 +31,7 @@ pub struct JsonLines {
     writer: BufWriter<Box<dyn Write + Send>>,
     /// To synchronise, where that means something.
     file: Option<File>,
+    durable: Option<EpochNumber>,
 }
 
 impl JsonLines {
@@ -51,6 +53,7 @@ impl JsonLines {
             path: PathBuf::from("standard output"),
             writer: BufWriter::with_capacity(BUFFER_BYTES, Box::new(io::stdout())),
             file: None,
+            durable: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl JsonLines {
         Ok(Self {
             path: path.to_owned(),
             file: is_file.then(|| file.try_clone()).transpose()?,
+            durable: None,
             writer: BufWriter::with_capacity(BUFFER_BYTES, Box::new(file)),
         })
     }
@@ -93,10 +97,16 @@ impl ResultSink for JsonLines {
         json::line(&ResultJson(result), &mut self.writer).map_err(|error| self.failed(error))
     }
 
-    fn flush(&mut self, _cut: &Cut) -> Result<(), ResultsError> {
+    fn end(&mut self, cut: &Cut) -> Result<(), ResultsError> {
         let flushed = self.writer.flush();
         let synced = flushed.and_then(|()| self.file.as_ref().map_or(Ok(()), File::sync_data));
-        synced.map_err(|error| self.failed(error))
+        synced.map_err(|error| self.failed(error))?;
+        self.durable = Some(cut.epoch);
+        Ok(())
+    }
+
+    fn durable(&mut self) -> Result<Option<EpochNumber>, ResultsError> {
+        Ok(self.durable)
     }
 }
 

@@ -210,6 +210,7 @@ fn what_the_store_has_already_rolls_the_whole_epoch_back() {
             issued_at_ms: NOT_ISSUED,
             key: Box::default(),
             value: b"{}".as_slice().into(),
+            headers: Box::default(),
         });
         assert!(commit(&mut writer, &started, &cut(2, 9), part).is_err());
         assert_eq!(dump(&place), before);

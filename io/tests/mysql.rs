@@ -294,15 +294,15 @@ fn connections_that_break_anywhere_change_nothing() {
     let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&through);
     let tricks = [
-        Trick::CutBefore("COMMIT"),
-        Trick::CutAfter("COMMIT"),
-        Trick::CutBefore("START TRANSACTION"),
-        Trick::CutAfter("LOAD DATA LOCAL"),
-        Trick::CutWithin("INTO TABLE kilter_staging", 30_000),
-        Trick::CutWithin("INTO TABLE balance_transactions", 100_000),
-        Trick::CutAfter("INSERT INTO account_balances"),
-        Trick::CutAfter("LOCK IN SHARE MODE"),
-        Trick::CutBefore("INSERT INTO consumer_offsets"),
+        Trick::Before("COMMIT"),
+        Trick::After("COMMIT"),
+        Trick::Before("START TRANSACTION"),
+        Trick::After("LOAD DATA LOCAL"),
+        Trick::Within("INTO TABLE kilter_staging", 30_000),
+        Trick::Within("INTO TABLE balance_transactions", 100_000),
+        Trick::After("INSERT INTO account_balances"),
+        Trick::After("LOCK IN SHARE MODE"),
+        Trick::Before("INSERT INTO consumer_offsets"),
     ];
     let each = 2000;
     for (n, trick) in tricks.iter().enumerate() {

@@ -37,6 +37,8 @@ pub struct Item<'a> {
     pub key: &'a [u8],
     /// The record's value.
     pub value: &'a [u8],
+    /// The record's headers.
+    pub headers: &'a [u8],
     /// What the value says.
     pub decoded: Result<Command<'a>, Box<Refusal<'a>>>,
 }
@@ -60,6 +62,7 @@ impl<'a> Item<'a> {
             mark: slot.mark,
             key: slot.key(),
             value,
+            headers: slot.headers(),
             decoded: match slot.mark {
                 Mark::Oversize => Err(oversize()),
                 _ => decode(value),

@@ -1,12 +1,13 @@
 //! How an ending is written down: into a result, and into a dead letter for what was refused.
 
-use super::{Item, Results, Shard, ShardError, check::Why};
+use super::{DeadLetters, Item, Results, Shard, ShardError};
 use crate::{
     Command,
     command::Body,
     decode::Refusal,
     epoch::{DeadLetter, EpochPart},
     result::{ResultRecord, Status},
+    rules::Why,
 };
 
 impl Shard {
@@ -17,7 +18,7 @@ impl Shard {
         part: &mut EpochPart,
         results: &mut impl Results,
     ) -> Result<(), ShardError> {
-        part.dead_letters.push(DeadLetter {
+        let letter = DeadLetter {
             generation: item.generation,
             partition: item.partition,
             offset: item.offset,
@@ -27,9 +28,14 @@ impl Shard {
             issued_at_ms: item.issued_at_ms,
             key: item.key.into(),
             value: item.value.into(),
-        });
+            headers: item.headers.into(),
+        };
         let result = results.next();
         self.fill(result, item, Status::Refused(code));
+        match self.settings.dead_letters {
+            DeadLetters::WithEpoch => part.dead_letters.push(letter),
+            DeadLetters::WithResults => result.dead_letter = Some(Box::new(letter)),
+        }
         result.message = Some(message);
         match &item.decoded {
             Ok(command) => address(result, command),
@@ -52,6 +58,7 @@ impl Shard {
         result.transaction_id.set("");
         result.user_id.set("");
         result.message = None;
+        result.dead_letter = None;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use kilter_engine::{
-    Generation, Offset, Partition, Position, Term,
+    EpochNumber, Generation, Offset, Partition, Position, Term,
     epoch::{BalanceImage, Cut, DeadLetter, Epoch, OffsetRow},
     ledger::LedgerEntry,
     log::{Log, Taken},
@@ -211,6 +211,7 @@ impl Log for SimLog {
                     mark: entry.mark,
                     key: &entry.key,
                     value: &entry.value,
+                    headers: &[],
                 };
                 if take(record) == Taken::NotNow {
                     return Ok(taken);
@@ -230,6 +231,7 @@ impl Log for SimLog {
 pub struct SimSink {
     pub disk: Rc<RefCell<Disk>>,
     pub waiting: Vec<ResultRecord>,
+    pub durable: Option<EpochNumber>,
     pub rng: Rng,
     pub fault_one_in: u64,
 }
@@ -271,8 +273,13 @@ impl ResultSink for SimSink {
         Ok(())
     }
 
-    fn flush(&mut self, _cut: &Cut) -> Result<(), Fault> {
+    fn end(&mut self, cut: &Cut) -> Result<(), Fault> {
         self.publish(self.waiting.len());
+        self.durable = Some(cut.epoch);
         Ok(())
+    }
+
+    fn durable(&mut self) -> Result<Option<EpochNumber>, Fault> {
+        Ok(self.durable)
     }
 }

@@ -148,6 +148,7 @@ impl World {
                 notes: Vec::new(),
                 first_epoch: last_epoch.next(),
                 stop: stop.clone(),
+                paused: Arc::default(),
                 writers: progress.clone(),
                 progress: Arc::default(),
             },
@@ -161,6 +162,7 @@ impl World {
         let sink = SimSink {
             disk: disk.clone(),
             waiting: Vec::new(),
+            durable: None,
             rng: Rng::new(rng.next()),
             fault_one_in: setup.fault_one_in,
         };
@@ -303,6 +305,7 @@ fn load(
         window_ms: setup.window_ms,
         // Small, so that windows begin small: there are many of them in a run.
         window_bytes: 4 << 20,
+        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
     };
     let mut loader = Loader::new(setup.shards, &settings);
     for (account, user) in &disk.accounts {

@@ -107,5 +107,6 @@ pub(super) fn read<'a>(row: &'a Row<'_>) -> rusqlite::Result<Record<'a>> {
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, i64::from(mark)))?,
         key: row.get_ref(4)?.as_blob()?,
         value: row.get_ref(5)?.as_blob()?,
+        headers: &[],
     })
 }

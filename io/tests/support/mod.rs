@@ -88,6 +88,7 @@ pub fn apply(dir: &DataDir, shards: usize, records: usize) {
         partitioner: Partitioner::Murmur2,
         window_ms: started.settings.window_ms,
         window_bytes: 64 << 20,
+        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
     };
     let mut loader = Loader::new(shards, &settings);
     load(
@@ -132,6 +133,7 @@ pub fn apply(dir: &DataDir, shards: usize, records: usize) {
                 mark: record.mark,
                 key: record.key,
                 value: record.value,
+                headers: &[],
                 decoded: decode(record.value),
             };
             let mut results: Vec<ResultRecord> = Vec::new();

@@ -15,11 +15,11 @@ use std::{
 #[derive(Clone, Debug)]
 pub enum Trick {
     /// The bytes never arrive, and the connection is cut.
-    CutBefore(&'static str),
+    Before(&'static str),
     /// The bytes arrive, the answer does not: the connection is cut on the client's side.
-    CutAfter(&'static str),
+    After(&'static str),
     /// The connection is cut when so many bytes have gone by behind the marker.
-    CutWithin(&'static str, usize),
+    Within(&'static str, usize),
 }
 
 #[derive(Default)]
@@ -107,10 +107,7 @@ fn find(bytes: &[u8], marker: &str) -> bool {
 fn pump(mut from: TcpStream, mut to: TcpStream, tricks: Option<&Arc<Shared>>, shared: &Shared) {
     let mut buffer = vec![0; 16 << 10];
     let mut left: Option<usize> = None;
-    loop {
-        let Ok(count) = from.read(&mut buffer) else {
-            break;
-        };
+    while let Ok(count) = from.read(&mut buffer) {
         if count == 0 {
             break;
         }
@@ -121,9 +118,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, tricks: Option<&Arc<Shared>>, sh
         if let Some(shared) = tricks {
             let mut waiting = shared.tricks.lock().unwrap();
             let hit = waiting.iter().position(|trick| {
-                let (Trick::CutBefore(marker)
-                | Trick::CutAfter(marker)
-                | Trick::CutWithin(marker, _)) = trick;
+                let (Trick::Before(marker) | Trick::After(marker) | Trick::Within(marker, _)) =
+                    trick;
                 find(bytes, marker)
             });
             let hit = hit.map(|index| waiting.remove(index));
@@ -132,15 +128,15 @@ fn pump(mut from: TcpStream, mut to: TcpStream, tricks: Option<&Arc<Shared>>, sh
                 shared.played.fetch_add(1, Ordering::AcqRel);
             }
             match hit {
-                Some(Trick::CutBefore(_)) => break,
-                Some(Trick::CutAfter(_)) => {
+                Some(Trick::Before(_)) => break,
+                Some(Trick::After(_)) => {
                     // The client hears nothing more, and the server reads to the end.
                     let _ = from.shutdown(Shutdown::Both);
                     let _ = to.write_all(bytes);
                     std::thread::sleep(Duration::from_millis(200));
                     break;
                 }
-                Some(Trick::CutWithin(_, bytes)) => left = Some(bytes),
+                Some(Trick::Within(_, bytes)) => left = Some(bytes),
                 None => {}
             }
             if let Some(left) = &mut left {
