@@ -3,6 +3,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
+//! | [`kafka`] | the log: commands in, results and dead letters out |
 //! | [`mysql`] | the store: an epoch is one transaction |
 //! | [`json`] | results and dead letters as the outside world reads them |
 //!
@@ -11,5 +12,6 @@
 pub mod clock;
 pub mod embedded;
 pub mod json;
+pub mod kafka;
 pub mod mysql;
 pub mod results;

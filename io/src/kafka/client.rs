@@ -1,0 +1,186 @@
+//! The consumer of the command topic, and what its threads have to say.
+
+use std::{
+    ffi::{CStr, CString, c_void},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use kilter_engine::{Offset, Partition, wait::Waker};
+use rdkafka::{
+    ClientContext, TopicPartitionList, bindings as ffi,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::{KafkaError as ClientError, RDKafkaErrorCode},
+};
+
+use super::{
+    error::{KafkaError, failed},
+    settings::KafkaSettings,
+};
+
+/// The longest wait for a broker's answer.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What librdkafka's threads say goes to the log of the program.
+#[derive(Debug, Default)]
+pub(super) struct Voice {
+    /// Whether brokers were away when something was last heard.
+    away: AtomicBool,
+}
+
+impl ClientContext for Voice {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) && self.away.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        tracing::warn!("Kafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Voice {
+    fn commit_callback(&self, result: Result<(), ClientError>, _offsets: &TopicPartitionList) {
+        // Only lag tools read them; the next commit says the same.
+        if let Err(error) = result {
+            tracing::debug!("the group's offsets were not taken: {error}");
+        }
+    }
+}
+
+/// A consumer of the command topic: shared by the poller and by whoever watches.
+pub struct CommandConsumer {
+    pub(super) consumer: BaseConsumer<Voice>,
+    pub(super) topic: String,
+    topic_c: CString,
+    /// Boxed, because librdkafka's threads keep its address until the client is gone.
+    waker: parking_lot::Mutex<Option<Box<Waker>>>,
+}
+
+impl CommandConsumer {
+    /// A client that knows the brokers; it reads nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When a property is refused.
+    pub fn new(settings: &KafkaSettings) -> Result<Arc<Self>, KafkaError> {
+        settings.check()?;
+        let consumer =
+            BaseConsumer::from_config_and_context(&settings.consumer(), Voice::default())
+                .map_err(failed("make a consumer"))?;
+        Ok(Arc::new(Self {
+            consumer,
+            topic: settings.commands.clone(),
+            topic_c: CString::new(settings.commands.as_str())
+                .map_err(failed("name the command topic"))?,
+            waker: parking_lot::Mutex::new(None),
+        }))
+    }
+
+    pub(super) fn native(&self) -> *mut ffi::rd_kafka_t {
+        self.consumer.client().native_ptr()
+    }
+
+    /// Has `waker` woken whenever records have come in.
+    pub(super) fn wake(&self, queue: *mut ffi::rd_kafka_queue_t, waker: Waker) {
+        let mut held = self.waker.lock();
+        let waker = held.insert(Box::new(waker));
+        let address = std::ptr::from_ref::<Waker>(waker)
+            .cast_mut()
+            .cast::<c_void>();
+        // SAFETY: the queue is the client's; the waker lives as long as `self`, which outlives
+        // the callback: `drop` takes it back first.
+        unsafe { ffi::rd_kafka_queue_cb_event_enable(queue, Some(ring), address) };
+    }
+
+    /// The log's first offset and its end, as of the last answer that came in; `None` before the
+    /// first one. Asks nobody.
+    pub fn cached_range(&self, partition: Partition) -> Option<(u64, u64)> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: client and topic are alive, and the numbers are ours.
+        let code = unsafe {
+            ffi::rd_kafka_get_watermark_offsets(
+                self.native(),
+                self.topic_c.as_ptr(),
+                partition.get() as i32,
+                &mut low,
+                &mut high,
+            )
+        };
+        let known = code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+        match (u64::try_from(low), u64::try_from(high)) {
+            (Ok(low), Ok(high)) if known => Some((low, high)),
+            _ => None,
+        }
+    }
+
+    /// Tells Kafka how far the group is, for lag tools. Does not wait.
+    pub fn commit_for_lag(&self, offsets: &[(Partition, Offset)]) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            let at = rdkafka::Offset::Offset(offset.get() as i64);
+            let added = list.add_partition_offset(&self.topic, partition.get() as i32, at);
+            debug_assert!(added.is_ok(), "an offset below 2^63");
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!("the group's offsets were not taken: {error}");
+        }
+    }
+
+    /// The cluster's id; waits for a broker.
+    pub(super) fn cluster_id(&self) -> Result<String, KafkaError> {
+        let timeout = REQUEST_TIMEOUT.as_millis() as i32;
+        // SAFETY: the client is alive; the text is freed below.
+        let text = unsafe { ffi::rd_kafka_clusterid(self.native(), timeout) };
+        if text.is_null() {
+            return Err(KafkaError::Client {
+                what: "ask for the cluster's id",
+                why: format!("no broker answered within {} s", REQUEST_TIMEOUT.as_secs()),
+            });
+        }
+        // SAFETY: a text that ends with 0, as documented.
+        let id = unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned();
+        // SAFETY: given by this client, and not used any more.
+        unsafe { ffi::rd_kafka_mem_free(self.native(), text.cast()) };
+        Ok(id)
+    }
+}
+
+impl Drop for CommandConsumer {
+    fn drop(&mut self) {
+        if self.waker.lock().is_some() {
+            // SAFETY: the client is alive; a queue that was got is given back.
+            unsafe {
+                let queue = ffi::rd_kafka_queue_get_consumer(self.native());
+                if !queue.is_null() {
+                    ffi::rd_kafka_queue_cb_event_enable(queue, None, std::ptr::null_mut());
+                    ffi::rd_kafka_queue_destroy(queue);
+                }
+            }
+        }
+    }
+}
+
+/// Called by librdkafka's threads when the queue is not empty any more.
+unsafe extern "C" fn ring(_client: *mut ffi::rd_kafka_t, waker: *mut c_void) {
+    // SAFETY: the address given when this was enabled, which is alive until it is disabled.
+    let waker = unsafe { &*waker.cast::<Waker>() };
+    waker.wake();
+}

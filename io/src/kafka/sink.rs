@@ -1,0 +1,328 @@
+//! Results and dead letters to their topics, acknowledgements counted per epoch.
+
+use std::{
+    collections::VecDeque,
+    ffi::c_void,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use kilter_engine::{
+    EpochNumber,
+    epoch::{Cut, DeadLetter},
+    result::{ResultRecord, ResultSink},
+    wait::Waker,
+};
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext, Message, bindings as ffi,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError as ClientError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+
+use super::{
+    client::Voice,
+    dead_letter::{self, Names},
+    error::{KafkaError, failed},
+    settings::KafkaSettings,
+};
+use crate::json::ResultJson;
+
+/// How many epochs may wait for acknowledgements; more than a shard has parts.
+const EPOCHS: usize = 16;
+
+/// What the topic's largest record must have room for besides a dead letter's value.
+const LETTER_MARGIN_BYTES: usize = 16 << 10;
+
+/// How often the broker's answers are looked at while the producer's queue is full.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Publishes to Kafka. Never waits for a broker, except while its queue is full.
+pub struct KafkaSink {
+    producer: BaseProducer<Deliveries>,
+    names: Names,
+    results: String,
+    letter_max_bytes: usize,
+    outage_limit: Duration,
+    line: Vec<u8>,
+    letter: Vec<u8>,
+    /// Epochs that have ended and are not durable, in order.
+    ended: VecDeque<EpochNumber>,
+    /// Which counter the present epoch has.
+    counter: usize,
+    durable: Option<EpochNumber>,
+    published: Arc<Published>,
+    _waker: Option<Box<Waker>>,
+}
+
+/// What was published, for whoever watches. Relaxed: numbers to show.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Results.
+    pub results: AtomicU64,
+    /// Dead letters.
+    pub dead_letters: AtomicU64,
+}
+
+/// Counts answers, called from within `poll`.
+#[derive(Default)]
+struct Deliveries {
+    voice: Voice,
+    outstanding: [AtomicU64; EPOCHS],
+    failure: Mutex<Option<(bool, String)>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+/// The opaque of a message: the counter of its epoch, and whether it is a dead letter.
+fn opaque(counter: usize, is_letter: bool) -> usize {
+    counter << 1 | usize::from(is_letter)
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        match result {
+            Ok(_) => {
+                // Relaxed: only the polling thread, which sent it, counts.
+                self.outstanding[opaque >> 1].fetch_sub(1, Ordering::Relaxed);
+            }
+            Err((error, message)) => {
+                let mut failure = self.failure.lock();
+                failure.get_or_insert_with(|| {
+                    let key = message.key().map(String::from_utf8_lossy);
+                    let why = format!("{error} (user {})", key.as_deref().unwrap_or("unknown"));
+                    (opaque & 1 == 1, why)
+                });
+            }
+        }
+    }
+}
+
+impl KafkaSink {
+    /// A producer of its own. `letter_topic_max_bytes` is the largest record that the dead-letter
+    /// topic takes. `publisher` is woken when answers have come in.
+    ///
+    /// # Errors
+    ///
+    /// When a property is refused.
+    pub fn new(
+        settings: &KafkaSettings,
+        letter_topic_max_bytes: usize,
+        publisher: Option<Waker>,
+    ) -> Result<Self, KafkaError> {
+        settings.check()?;
+        let mut config = settings.producer();
+        // The topic has the last word, and a letter is cut to it; librdkafka's own limit must
+        // only not be lower.
+        if config.get("message.max.bytes").is_none() {
+            config.set(
+                "message.max.bytes",
+                (letter_topic_max_bytes.clamp(1_000_000, 100_000_000)).to_string(),
+            );
+        }
+        let producer: BaseProducer<Deliveries> =
+            BaseProducer::from_config_and_context(&config, Deliveries::default())
+                .map_err(failed("make a producer"))?;
+        let waker = publisher.map(Box::new);
+        if let Some(waker) = &waker {
+            let address = std::ptr::from_ref::<Waker>(waker)
+                .cast_mut()
+                .cast::<c_void>();
+            // SAFETY: the client is alive; the waker's address stays the same and it is dropped
+            // behind the producer, by the order of the fields, so that no thread calls it then.
+            unsafe {
+                let queue = ffi::rd_kafka_queue_get_main(producer.client().native_ptr());
+                ffi::rd_kafka_queue_cb_event_enable(queue, Some(ring), address);
+                ffi::rd_kafka_queue_destroy(queue);
+            }
+        }
+        Ok(Self {
+            producer,
+            names: Names {
+                commands: settings.commands.clone(),
+                dead_letters: settings.dead_letters.clone(),
+            },
+            results: settings.results.clone(),
+            letter_max_bytes: letter_topic_max_bytes
+                .saturating_sub(LETTER_MARGIN_BYTES)
+                .max(LETTER_MARGIN_BYTES),
+            outage_limit: settings.outage_limit,
+            line: Vec::new(),
+            letter: Vec::new(),
+            ended: VecDeque::new(),
+            counter: 0,
+            durable: None,
+            published: Arc::default(),
+            _waker: waker,
+        })
+    }
+
+    /// What was published so far.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    fn publish_letter(&mut self, letter: &DeadLetter) -> Result<(), KafkaError> {
+        let mut bytes = std::mem::take(&mut self.letter);
+        let cut = dead_letter::spell(&self.names, letter, self.letter_max_bytes, &mut bytes);
+        let headers = dead_letter::headers(&self.names, letter, !cut);
+        let mut record =
+            BaseRecord::with_opaque_to(&self.names.dead_letters, opaque(self.counter, true))
+                .key(&letter.key[..])
+                .payload(&bytes[..])
+                .headers(headers);
+        if kilter_engine::headers::Headers(&letter.headers).has_no_key() {
+            record.key = None;
+        }
+        let sent = send(&self.producer, record, self.outage_limit);
+        self.letter = bytes;
+        sent.map_err(|why| KafkaError::NotAcknowledged {
+            what: "a dead letter",
+            topic: self.names.dead_letters.clone(),
+            why,
+        })?;
+        self.count(true);
+        Ok(())
+    }
+
+    fn publish_result(&mut self, result: &ResultRecord) -> Result<(), KafkaError> {
+        self.line.clear();
+        let written = serde_json::to_writer(&mut self.line, &ResultJson(result));
+        debug_assert!(written.is_ok(), "{written:?}");
+        let record = BaseRecord::with_opaque_to(&self.results, opaque(self.counter, false))
+            .key(result.user_id.as_str())
+            .payload(&self.line[..]);
+        send(&self.producer, record, self.outage_limit).map_err(|why| {
+            KafkaError::NotAcknowledged {
+                what: "a result",
+                topic: self.results.clone(),
+                why,
+            }
+        })?;
+        self.count(false);
+        Ok(())
+    }
+
+    fn count(&self, is_letter: bool) {
+        self.producer.context().outstanding[self.counter].fetch_add(1, Ordering::Relaxed);
+        let published = if is_letter {
+            &self.published.dead_letters
+        } else {
+            &self.published.results
+        };
+        published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn heed_failures(&self) -> Result<(), KafkaError> {
+        if let Some((is_letter, why)) = self.producer.context().failure.lock().take() {
+            let (what, topic) = if is_letter {
+                ("a dead letter", &self.names.dead_letters)
+            } else {
+                ("a result", &self.results)
+            };
+            return Err(KafkaError::NotAcknowledged {
+                what,
+                topic: topic.clone(),
+                why,
+            });
+        }
+        match self.producer.client().fatal_error() {
+            Some((code, why)) => Err(KafkaError::Client {
+                what: "produce any more",
+                why: format!("{code}: {why}"),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Hands a record to the producer; while its queue is full, waits for answers, up to the limit.
+/// Counting comes after: answers are looked at by this thread only, in `poll`, and a full queue
+/// holds nothing of what was not handed over.
+fn send<K, P>(
+    producer: &BaseProducer<Deliveries>,
+    record: BaseRecord<'_, K, P, usize>,
+    limit: Duration,
+) -> Result<(), String>
+where
+    K: rdkafka::message::ToBytes + ?Sized,
+    P: rdkafka::message::ToBytes + ?Sized,
+{
+    let mut record = record;
+    let mut since: Option<Instant> = None;
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((error, same)) => {
+                let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                let since = *since.get_or_insert_with(Instant::now);
+                if !full || since.elapsed() >= limit {
+                    return Err(error.to_string());
+                }
+                record = same;
+                producer.poll(FULL_PAUSE);
+            }
+        }
+    }
+}
+
+impl ResultSink for KafkaSink {
+    type Error = KafkaError;
+
+    fn result(&mut self, result: &ResultRecord) -> Result<(), KafkaError> {
+        if let Some(letter) = &result.dead_letter {
+            self.publish_letter(letter)?;
+        }
+        // What cannot be addressed has a dead letter only.
+        if result.addressed {
+            self.publish_result(result)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, cut: &Cut) -> Result<(), KafkaError> {
+        self.ended.push_back(cut.epoch);
+        assert!(
+            self.ended.len() < EPOCHS,
+            "more epochs than shards have parts"
+        );
+        self.counter = (self.counter + 1) % EPOCHS;
+        Ok(())
+    }
+
+    fn durable(&mut self) -> Result<Option<EpochNumber>, KafkaError> {
+        self.producer.poll(Duration::ZERO);
+        self.heed_failures()?;
+        while let Some(epoch) = self.ended.front() {
+            let counter = (self.counter + EPOCHS - self.ended.len()) % EPOCHS;
+            if self.producer.context().outstanding[counter].load(Ordering::Relaxed) > 0 {
+                break;
+            }
+            self.durable = Some(*epoch);
+            self.ended.pop_front();
+        }
+        Ok(self.durable)
+    }
+}
+
+/// Called by librdkafka's threads when the queue is not empty any more.
+unsafe extern "C" fn ring(_client: *mut ffi::rd_kafka_t, waker: *mut c_void) {
+    // SAFETY: the address given when this was enabled; the waker outlives the client.
+    let waker = unsafe { &*waker.cast::<Waker>() };
+    waker.wake();
+}
