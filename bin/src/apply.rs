@@ -11,7 +11,7 @@ use kilter_io::{
 };
 
 use crate::{
-    Answer, cli, engine_setup,
+    Answer, cli, embedded_node, engine_setup,
     node::Node,
     outcomes::{CountingSink, Outcomes},
     progress::Progress,
@@ -57,7 +57,7 @@ pub fn run(args: &cli::Apply) -> anyhow::Result<Answer> {
     let mut progress = Progress::new("applying", None);
     let outcomes = Outcomes::default();
     let sink = CountingSink::new(outcomes.clone(), results, ());
-    let node = Node::start(&dir, &settings, sink, Arc::new(()), &mut |line| {
+    let node = embedded_node::start(&dir, &settings, sink, Arc::new(()), &mut |line| {
         progress.tell(&line);
     })?;
     let fed = feed(&node, &mut log, &mut input, &interrupt, &mut progress);

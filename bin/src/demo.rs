@@ -19,7 +19,7 @@ use kilter_io::{
 };
 
 use crate::{
-    Answer, audit, cli, engine_setup,
+    Answer, audit, cli, embedded_node, engine_setup,
     node::Node,
     outcomes::{CountingSink, Outcomes},
     progress::Progress,
@@ -62,7 +62,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Answer> {
     let outcomes = Outcomes::default();
     let sink = CountingSink::<_>::new(outcomes.clone(), None, latency.watch());
     let mut progress = Progress::new("demo", Some(args.users + args.commands));
-    let node = Node::start(&dir, &settings, sink, Arc::clone(&latency), &mut |line| {
+    let node = embedded_node::start(&dir, &settings, sink, Arc::clone(&latency), &mut |line| {
         progress.tell(&line);
     })?;
     let start = Instant::now();

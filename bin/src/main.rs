@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod cli;
 mod demo;
+mod embedded_node;
 mod engine_setup;
 mod node;
 mod operator;

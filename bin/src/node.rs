@@ -8,27 +8,28 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use core_affinity::CoreId;
 use kilter_engine::{
-    HashRange, Offset,
+    EpochNumber, Offset, Partition, Term,
     epoch::{Epoch, EpochPart, OffsetRow},
-    loader::Loader,
-    partitioner::Partitioner,
+    log::Log,
+    notes::Note,
     poller::{PartitionStart, Poller, PollerPort, PollerProgress, PollerSettings, PollerStart},
     publisher::{Acknowledged, Publisher},
-    regroup::{writer_ranges, writer_shards},
+    regroup::writer_shards,
     result::{ResultSink, ResultSlot},
     ring::{Consumer, Producer, ring},
     shard::{
-        Shard, ShardSettings,
+        Shard,
         agent::{ShardAgent, ShardGauges, ShardPorts},
     },
     slot::CommandSlot,
@@ -36,13 +37,7 @@ use kilter_engine::{
     wait::{WaitStrategy, Waker, waiter},
     writer::{Writer, WriterPort, WriterProgress, WriterStart},
 };
-use kilter_io::{
-    clock::SystemClock,
-    embedded::{
-        DataDir, EmbeddedError, EmbeddedStore, GENERATION, LogReader, PARTITION, Started,
-        StoreWriter, load,
-    },
-};
+use kilter_io::clock::SystemClock;
 
 use crate::threads::Threads;
 
@@ -99,54 +94,71 @@ pub struct Node {
     gauges: Vec<Arc<ShardGauges>>,
 }
 
+/// What a node starts from, whatever its log and store are.
+pub struct Launch {
+    /// The term everything is applied under.
+    pub term: Term,
+    /// The last epoch that was committed.
+    pub last_epoch: EpochNumber,
+    /// The offset rows of each writer.
+    pub rows: Vec<Vec<OffsetRow>>,
+    /// How long ids are remembered, in ms.
+    pub window_ms: u64,
+    /// Operators' notes about records still to come.
+    pub notes: Vec<Note>,
+    /// The loaded shards.
+    pub shards: Vec<Shard>,
+    /// Set from outside while nothing may be read.
+    pub paused: Arc<AtomicBool>,
+}
+
+impl Launch {
+    /// Where each partition is read from, by partition.
+    pub fn partitions(&self) -> Vec<PartitionStart> {
+        partition_starts(&self.rows)
+    }
+}
+
+/// Where each partition of these rows is read from, by partition.
+pub fn partition_starts(rows: &[Vec<OffsetRow>]) -> Vec<PartitionStart> {
+    let mut all = rows.concat();
+    all.sort_by_key(|row| (row.partition, row.range.first()));
+    all.chunk_by(|a, b| a.partition == b.partition)
+        .map(PartitionStart::of_rows)
+        .collect()
+}
+
 /// What a writer committed, for whoever watches.
 struct WriterView {
     progress: Arc<WriterProgress>,
-    offset: std::sync::atomic::AtomicU64,
+    /// The lowest offset of each partition in its hash range.
+    offsets: Vec<(Partition, AtomicU64)>,
 }
 
 impl Node {
-    /// Takes the lease, loads, and starts every thread. `tell` is given lines of progress.
+    /// Starts every thread. Log and sink are made with the waker of the thread that uses them.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read or is not this log's, or a thread cannot be started.
-    pub fn start<S>(
-        dir: &DataDir,
+    /// When log or sink cannot be made, or a thread cannot be started.
+    pub fn launch<L, S, St>(
         settings: &NodeSettings,
-        sink: S,
-        observer: Arc<impl Observer>,
-        tell: &mut dyn FnMut(String),
-    ) -> anyhow::Result<Self>
-    where
-        S: ResultSink + Send + 'static,
-    {
-        let store = EmbeddedStore::open(dir)?;
-        let ranges = writer_ranges(settings.shards, settings.writers);
-        let started = store
-            .start(dir, &ranges)
-            .with_context(|| format!("cannot start on {}", dir.path().display()))?;
-        let start = PartitionStart::of_rows(&started.rows.concat());
-        let shards = load_shards(&store, settings, &started, &start, tell)?;
-        drop(store);
-        let log = LogReader::open(dir, start.offset())?;
-        Self::run(dir, settings, &started, start, shards, log, sink, observer)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "called once, by start")]
-    fn run<S>(
-        dir: &DataDir,
-        settings: &NodeSettings,
-        started: &Started,
-        start: PartitionStart,
-        shards: Vec<Shard>,
-        log: LogReader,
-        sink: S,
+        launch: Launch,
+        log: impl FnOnce(Waker) -> anyhow::Result<L>,
+        sink: impl FnOnce(Waker) -> anyhow::Result<S>,
+        stores: Vec<St>,
         observer: Arc<impl Observer>,
     ) -> anyhow::Result<Self>
     where
+        L: Log + Send + 'static,
         S: ResultSink + Send + 'static,
+        St: Store + Send + 'static,
     {
+        let starts = launch.partitions();
+        let shards = launch.shards;
+        if stores.len() != settings.writers || launch.rows.len() != settings.writers {
+            bail!("{} stores for {} writers", stores.len(), settings.writers);
+        }
         let mut pins = settings.pin.iter().map(|&id| CoreId { id }).cycle();
         let mut core = || {
             if settings.pin.is_empty() {
@@ -155,7 +167,7 @@ impl Node {
                 pins.next()
             }
         };
-        let acknowledged = Arc::new(Acknowledged::up_to(started.last_epoch));
+        let acknowledged = Arc::new(Acknowledged::up_to(launch.last_epoch));
         let poller_wait = waiter(settings.wait);
         let publisher_wait = waiter(settings.wait);
         let writer_waits: Vec<_> = (0..settings.writers)
@@ -202,10 +214,10 @@ impl Node {
             agents.push(ShardAgent::new(index, shard, ports, part));
         }
 
-        let views: Vec<Arc<WriterView>> = started
+        let views: Vec<Arc<WriterView>> = launch
             .rows
             .iter()
-            .map(|rows| Arc::new(WriterView::at(started, rows)))
+            .map(|rows| Arc::new(WriterView::at(launch.last_epoch, rows)))
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let poller_progress = Arc::<PollerProgress>::default();
@@ -217,20 +229,20 @@ impl Node {
                     flush_max_bytes: EPOCH_MAX_BYTES,
                     batch: settings.ring_slots.min(1024),
                     spill_max_bytes: SPILL_MAX_BYTES,
-                    window_ms: started.settings.window_ms,
+                    window_ms: launch.window_ms,
                 },
-                partitions: vec![start],
-                notes: started.notes.clone(),
-                first_epoch: started.last_epoch.next(),
+                partitions: starts,
+                notes: launch.notes,
+                first_epoch: launch.last_epoch.next(),
                 stop: Arc::clone(&stop),
-                paused: Arc::default(),
+                paused: launch.paused,
                 writers: views
                     .iter()
                     .map(|view| Arc::clone(&view.progress))
                     .collect(),
                 progress: Arc::clone(&poller_progress),
             },
-            log,
+            log(poller_wait.1.clone())?,
             SystemClock::new(),
             poller_ports,
         );
@@ -241,7 +253,7 @@ impl Node {
             .collect();
         let publisher = Publisher::new(
             result_rings,
-            sink,
+            sink(publisher_wait.1.clone())?,
             Arc::clone(&acknowledged),
             shard_and_writer_wakers,
         );
@@ -256,19 +268,20 @@ impl Node {
         let writers = writer_ports
             .into_iter()
             .zip(writer_waits)
-            .zip(&started.rows)
+            .zip(launch.rows)
+            .zip(stores)
             .enumerate();
-        for (index, ((ports, wait), rows)) in writers {
+        for (index, (((ports, wait), rows), store)) in writers {
             let view = &views[index];
             let store = Observed {
-                store: StoreWriter::open(dir)?,
+                store,
                 view: Arc::clone(view),
                 observer: Arc::clone(&observer),
             };
             let start = WriterStart {
                 index,
-                term: started.term,
-                rows: rows.clone(),
+                term: launch.term,
+                rows,
                 acknowledged: Arc::clone(&acknowledged),
                 progress: Arc::clone(&view.progress),
             };
@@ -289,13 +302,29 @@ impl Node {
         self.poller.wake();
     }
 
-    /// The offset below which everything is durable.
+    /// The offset below which everything is durable, of the first partition: the only one of a
+    /// log that is embedded.
     pub fn committed(&self) -> Offset {
-        let offsets = self.writers.iter();
-        let lowest = offsets
-            .map(|view| view.offset.load(Ordering::Acquire))
-            .min();
-        Offset::new(lowest.unwrap_or(0))
+        let first = self.offsets().next();
+        first.map_or(Offset::default(), |(_, offset)| offset)
+    }
+
+    /// The offset of each partition below which everything is durable.
+    pub fn offsets(&self) -> impl Iterator<Item = (Partition, Offset)> {
+        let partitions = self.writers.first().map_or(&[][..], |view| &view.offsets);
+        partitions.iter().map(|(partition, _)| {
+            let offsets = self.writers.iter().flat_map(|view| &view.offsets);
+            let lowest = offsets
+                .filter(|(other, _)| other == partition)
+                .map(|(_, offset)| offset.load(Ordering::Acquire))
+                .min();
+            (*partition, Offset::new(lowest.unwrap_or(0)))
+        })
+    }
+
+    /// How many records went to shards.
+    pub fn records(&self) -> u64 {
+        self.poller_progress.records()
     }
 
     /// What each shard holds.
@@ -375,70 +404,48 @@ fn part(settings: &NodeSettings) -> EpochPart {
 }
 
 impl WriterView {
-    fn at(started: &Started, rows: &[OffsetRow]) -> Self {
-        let lowest = rows.iter().map(|row| row.offset.get()).min();
+    fn at(last_epoch: EpochNumber, rows: &[OffsetRow]) -> Self {
+        let mut offsets: Vec<(Partition, AtomicU64)> = Vec::new();
+        for (partition, offset) in lowest(rows.iter()) {
+            offsets.push((partition, offset.into()));
+        }
         Self {
-            progress: Arc::new(WriterProgress::at(started.last_epoch)),
-            offset: lowest.unwrap_or(0).into(),
+            progress: Arc::new(WriterProgress::at(last_epoch)),
+            offsets,
         }
     }
 }
 
+/// The lowest offset of each partition.
+fn lowest<'a>(rows: impl Iterator<Item = &'a OffsetRow>) -> BTreeMap<Partition, u64> {
+    let mut lowest = BTreeMap::new();
+    for row in rows {
+        let offset = row.offset.get();
+        let held = lowest.entry(row.partition).or_insert(offset);
+        *held = offset.min(*held);
+    }
+    lowest
+}
+
 /// A store that tells what it committed.
-struct Observed<O> {
-    store: StoreWriter,
+struct Observed<St, O> {
+    store: St,
     view: Arc<WriterView>,
     observer: Arc<O>,
 }
 
-impl<O: Observer> Store for Observed<O> {
-    type Error = EmbeddedError;
+impl<St: Store, O: Observer> Store for Observed<St, O> {
+    type Error = St::Error;
 
-    fn commit(&mut self, epoch: &Epoch<'_>) -> Result<Committed, EmbeddedError> {
+    fn commit(&mut self, epoch: &Epoch<'_>) -> Result<Committed, St::Error> {
         let committed = self.store.commit(epoch)?;
-        let lowest = epoch.rows.iter().map(|step| step.after.offset.get()).min();
-        if let Some(lowest) = lowest {
-            self.view.offset.store(lowest, Ordering::Release);
+        let lowest = lowest(epoch.rows.iter().map(|step| &step.after));
+        for (partition, held) in &self.view.offsets {
+            if let Some(offset) = lowest.get(partition) {
+                held.store(*offset, Ordering::Release);
+            }
         }
         self.observer.committed(epoch);
         Ok(committed)
     }
-}
-
-fn load_shards(
-    store: &EmbeddedStore,
-    settings: &NodeSettings,
-    started: &Started,
-    start: &PartitionStart,
-    tell: &mut dyn FnMut(String),
-) -> anyhow::Result<Vec<Shard>> {
-    let window_ms = started.settings.window_ms;
-    let shard_settings = ShardSettings {
-        range: HashRange::ALL,
-        term: started.term,
-        partitions: vec![(PARTITION, GENERATION)],
-        partition_count: 1,
-        partitioner: Partitioner::Murmur2,
-        window_ms,
-        window_bytes: settings.window_max_bytes / settings.shards as u64,
-        dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
-    };
-    let mut loader = Loader::new(settings.shards, &shard_settings);
-    let loaded = load(store, &mut loader, start.clock_ms(), window_ms, &mut |at| {
-        tell(format!(
-            "loading: {} accounts, {} balances, {} transaction ids",
-            at.accounts, at.balances, at.ids
-        ));
-    })
-    .context("the store cannot be loaded")?;
-    if loaded.accounts > 0 {
-        tell(format!(
-            "loaded {} accounts, {} balances and {} transaction ids; going on at offset {}",
-            loaded.accounts,
-            loaded.balances,
-            loaded.ids,
-            start.offset()
-        ));
-    }
-    Ok(loader.finish())
 }
