@@ -5,8 +5,12 @@
 mod apply;
 mod audit;
 mod cli;
+#[allow(dead_code, unused_imports, reason = "used by serve")]
+mod config;
 mod demo;
 mod engine_setup;
+#[allow(dead_code, reason = "used by serve")]
+mod logging;
 mod node;
 mod operator;
 mod outcomes;
@@ -14,6 +18,7 @@ mod progress;
 mod show;
 mod signals;
 mod threads;
+mod units;
 
 use std::{io::Write, process::ExitCode};
 
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
         Command::Audit(data) => audit::run(&data.data),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
+        Command::Config(config) => config::run(config),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
