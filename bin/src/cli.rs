@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use kilter_engine::wait::WaitStrategy;
 
+use crate::units::{duration, size};
+
 /// A balance engine: exact, durable balances from a log of commands.
 ///
 /// Everything lives in one directory (--data): the log of commands and the store of balances.
@@ -41,6 +43,9 @@ pub enum Command {
     /// Decide about single records of the log.
     #[command(subcommand)]
     Log(Log),
+    /// Check or print the settings of a node.
+    #[command(subcommand)]
+    Config(Config),
 }
 
 /// Where the data is.
@@ -200,49 +205,35 @@ pub struct Note {
     pub data: Data,
 }
 
-/// A number with a unit: `1500ms`, `90s`, `30m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, factor_ms) = split(
-        text,
-        &[
-            ("ms", 1),
-            ("s", 1000),
-            ("m", 60_000),
-            ("h", 3_600_000),
-            ("d", 86_400_000),
-        ],
-    )?;
-    let ms = number
-        .checked_mul(factor_ms)
-        .filter(|ms| (40..=366 * 86_400_000).contains(ms));
-    ms.map(Duration::from_millis)
-        .ok_or_else(|| format!("{text:?} is not between 40ms and 366d"))
+/// `kilter config`
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Say whether the settings are sound; if not, every mistake at once.
+    Check(ConfigArgs),
+    /// Print the settings in force as a file, with where each comes from and without secrets.
+    Print(PrintConfig),
 }
 
-/// A number with a unit: `512MiB`, `4GiB`.
-fn size(text: &str) -> Result<u64, String> {
-    let (number, factor) = split(
-        text,
-        &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
-    )?;
-    let bytes = number.checked_mul(factor).filter(|bytes| *bytes >= 1 << 20);
-    bytes.ok_or_else(|| format!("{text:?} is less than 1MiB or too much"))
+/// Where settings come from: a file, then the environment, then --set; the later wins.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The file of settings (TOML); only environment and defaults if not given.
+    #[arg(long, env = "KILTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as engine.shards=4; may be given again.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
-fn split(text: &str, units: &[(&str, u64)]) -> Result<(u64, u64), String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = units.iter().find(|(name, _)| *name == unit);
-    match (number.parse(), factor) {
-        (Ok(number), Some((_, factor))) => Ok((number, *factor)),
-        _ => {
-            let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
-            Err(format!(
-                "{text:?} is not a whole number with a unit ({})",
-                names.join(", ")
-            ))
-        }
-    }
+/// `kilter config print`
+#[derive(Debug, Args)]
+pub struct PrintConfig {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: ConfigArgs,
+    /// The defaults instead, with what each setting may be and its names in the environment.
+    #[arg(long, conflicts_with = "set")]
+    pub defaults: bool,
 }
 
 fn theta(text: &str) -> Result<f64, String> {
@@ -255,29 +246,6 @@ fn theta(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_and_sizes() {
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        assert_eq!(size("4GiB"), Ok(4 << 30));
-        for text in [
-            "",
-            "24",
-            "h",
-            "-1h",
-            "1.5h",
-            "24 h",
-            "99999999999999999999h",
-            "0s",
-            "400d",
-        ] {
-            assert!(duration(text).is_err(), "{text:?}");
-        }
-        for text in ["", "4", "4GB", "1KiB", "99999999999999999GiB"] {
-            assert!(size(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -5,9 +5,13 @@
 mod apply;
 mod audit;
 mod cli;
+#[allow(dead_code, unused_imports, reason = "used by serve")]
+mod config;
 mod demo;
 mod embedded_node;
 mod engine_setup;
+#[allow(dead_code, reason = "used by serve")]
+mod logging;
 mod node;
 mod operator;
 mod outcomes;
@@ -15,6 +19,7 @@ mod progress;
 mod show;
 mod signals;
 mod threads;
+mod units;
 
 use std::{io::Write, process::ExitCode};
 
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Command::Audit(data) => audit::run(&data.data),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
+        Command::Config(config) => config::run(config),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
