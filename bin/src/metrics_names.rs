@@ -138,4 +138,82 @@ mod tests {
             assert!(metric.words.ends_with('.'), "{name}");
         }
     }
+
+    /// Every word of `text` that looks like one of our figures, without what a histogram's series
+    /// have at their ends.
+    fn figures(text: &str) -> Vec<String> {
+        let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !is_of_word(c))
+            .filter(|word| word.starts_with("kilter_") || word.starts_with("balance_"))
+            .map(|word| {
+                let is_histogram = |stem: &&str| {
+                    ALL.iter()
+                        .any(|metric| metric.name == *stem && metric.kind == Kind::Histogram)
+                };
+                let stems = ["_bucket", "_sum", "_count"];
+                let stem = stems.iter().find_map(|end| word.strip_suffix(end));
+                stem.filter(is_histogram).unwrap_or(word).to_owned()
+            })
+            .collect()
+    }
+
+    fn tuning(file: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tuning");
+        std::fs::read_to_string(path.join(file)).unwrap()
+    }
+
+    #[test]
+    fn alerts_and_dashboard_ask_for_what_there_is() {
+        let alerts = figures(&tuning("prometheus/alerts.yml"));
+        let dashboard = figures(&tuning("grafana/dashboards/kilter.json"));
+        assert!(!alerts.is_empty());
+        for name in alerts.iter().chain(&dashboard) {
+            let is_there = ALL.iter().any(|metric| metric.name == name);
+            assert!(is_there, "{name} is no figure of ours");
+        }
+        for metric in ALL {
+            let is_shown = dashboard.iter().any(|name| name == metric.name);
+            assert!(is_shown, "{} is on no panel", metric.name);
+        }
+    }
+
+    #[test]
+    fn a_histogram_is_asked_for_by_its_series() {
+        for file in ["prometheus/alerts.yml", "grafana/dashboards/kilter.json"] {
+            let text = tuning(file);
+            // Words for people name the figure itself.
+            let expressions = text.lines().filter(|line| !line.contains("description"));
+            let text: String = expressions.collect();
+            for metric in ALL.iter().filter(|metric| metric.kind == Kind::Histogram) {
+                for part in text.split(metric.name).skip(1) {
+                    let ends = ["_bucket", "_sum", "_count"];
+                    let is_series = ends.iter().any(|end| part.starts_with(end));
+                    assert!(is_series, "{file}: {} by itself", metric.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_dashboard_is_sound() {
+        let text = tuning("grafana/dashboards/kilter.json");
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let mut ids: Vec<u64> = panels
+            .iter()
+            .map(|panel| panel["id"].as_u64().unwrap())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), panels.len());
+        for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+            for target in panel["targets"].as_array().unwrap() {
+                let expression = target["expr"].as_str().unwrap();
+                let braces = |brace| expression.matches(brace).count();
+                assert_eq!(braces('('), braces(')'), "{expression}");
+                assert_eq!(braces('{'), braces('}'), "{expression}");
+                assert!(!figures(expression).is_empty(), "{expression}");
+            }
+        }
+    }
 }
