@@ -170,7 +170,7 @@ impl Config {
             "no metrics".to_owned()
         };
         format!(
-            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, {} shards, {} writers, {metrics}",
+            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, shards {}, writers {}, {metrics}",
             self.kafka.brokers,
             self.kafka.commands,
             self.mysql.host,

@@ -11,7 +11,13 @@ mod demo;
 mod embedded_node;
 mod engine_setup;
 #[allow(dead_code, reason = "used by serve")]
+mod exporter;
+#[allow(dead_code, unused_imports, reason = "used by serve")]
+mod http;
+#[allow(dead_code, reason = "used by serve")]
 mod logging;
+#[allow(dead_code, reason = "used by serve")]
+mod metrics_names;
 mod node;
 mod operator;
 mod outcomes;

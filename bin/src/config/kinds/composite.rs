@@ -222,6 +222,11 @@ impl PropertyMap {
                 continue;
             }
             match Self::value(&name, node) {
+                // "a.b" = … and a.b = … are two keys to TOML.
+                Ok(_) if found.0.contains_key(&name) => {
+                    let what = "it is there twice".to_owned();
+                    problems.push(Problem::said(node, what).inside(&format!(".{name}")));
+                }
                 Ok(value) => {
                     found.0.insert(name, value);
                 }
@@ -288,7 +293,13 @@ impl Kind for PropertyMap {
                         problems.extend(wrong(what));
                         continue;
                     };
-                    table.insert(name.trim().to_owned(), Node::text(value.trim()));
+                    let name = name.trim().to_owned();
+                    if table
+                        .insert(name.clone(), Node::text(value.trim()))
+                        .is_some()
+                    {
+                        problems.extend(wrong(format!("{name} is there twice")));
+                    }
                 }
                 Self::collect(&table, "", &mut found, &mut problems);
             }
