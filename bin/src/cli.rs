@@ -22,6 +22,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make topics and tables where they are missing, and check those that are there.
+    Init(Init),
+    /// Lead: apply commands from the log until stopped; or stand by for whoever does.
+    Serve(Serve),
     /// Make up commands, apply them through the real path, and audit what came out.
     Demo(Demo),
     /// Append a file of commands to the log and apply them. The same file again changes nothing.
@@ -223,6 +227,25 @@ pub struct ConfigArgs {
     /// One setting, such as engine.shards=4; may be given again.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// `kilter init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: ConfigArgs,
+    /// Print the statements that make the tables, and do nothing.
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `kilter serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: ConfigArgs,
 }
 
 /// `kilter config print`

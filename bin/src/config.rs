@@ -22,9 +22,9 @@ mod value;
 mod tests;
 
 pub use environment::Environment;
-pub use keys::{Config, Engine, Kafka, Lease, Log, Metrics, Mysql, Redis};
+pub use keys::{Config, Log, Mysql};
 pub use mistakes::{Mistake, Mistakes};
-pub use types::{Ledger, LogFormat, Properties, Secret, Server, Tls, Writer};
+pub use types::{Ledger, LogFormat, Tls};
 
 use crate::cli::ConfigArgs;
 use reader::{File, Printed, Reader};
@@ -170,7 +170,7 @@ impl Config {
             "no metrics".to_owned()
         };
         format!(
-            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, shards {}, writers {}, {metrics}",
+            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, {} shards, {} writers, {metrics}",
             self.kafka.brokers,
             self.kafka.commands,
             self.mysql.host,

@@ -73,7 +73,7 @@ pub fn open_log(dir: &DataDir, layout: &Layout) -> anyhow::Result<CommandLog> {
 }
 
 /// A quarter of the machine's memory; 1 GiB where that cannot be told.
-fn quarter_of_memory() -> u64 {
+pub fn quarter_of_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| {
         let rest = line.strip_prefix("MemTotal:")?;

@@ -1,27 +1,25 @@
 //! The `kilter` program: what its commands do, and which exit code that gives.
 //!
-//! 0: fine. 1: the answer is no, or it failed. 2: misuse of the command line.
+//! 0: fine. 1: the answer is no, or it failed. 2: misuse of the command line. 3: another node took
+//! over. 4: a server was away for longer than its limit.
 
 mod apply;
 mod audit;
 mod cli;
-#[allow(dead_code, unused_imports, reason = "used by serve")]
 mod config;
 mod demo;
 mod embedded_node;
 mod engine_setup;
-#[allow(dead_code, reason = "used by serve")]
 mod exporter;
-#[allow(dead_code, unused_imports, reason = "used by serve")]
 mod http;
-#[allow(dead_code, reason = "used by serve")]
 mod logging;
-#[allow(dead_code, reason = "used by serve")]
+#[allow(dead_code, reason = "tests hold dashboards against every name")]
 mod metrics_names;
 mod node;
 mod operator;
 mod outcomes;
 mod progress;
+mod servers;
 mod show;
 mod signals;
 mod threads;
@@ -45,6 +43,8 @@ pub enum Answer {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let answer = match &cli.command {
+        Command::Init(init) => servers::init(init),
+        Command::Serve(serve) => servers::serve(serve),
         Command::Demo(demo) => demo::run(demo),
         Command::Apply(apply) => apply::run(apply),
         Command::Balance(balance) => show::balance(balance),
@@ -62,10 +62,28 @@ fn main() -> ExitCode {
         Ok(Answer::No) => ExitCode::FAILURE,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            let code = exit_code(&error);
             // Nothing is left to do when even this cannot be written.
             let _ = writeln!(std::io::stderr(), "kilter: {}", chain(&error));
-            ExitCode::FAILURE
+            code
         }
+    }
+}
+
+/// Another node took over.
+const LEASE_LOST: u8 = 3;
+/// A server was away for longer than its limit.
+const OUTAGE: u8 = 4;
+
+/// What tells whoever started the process why it ended.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let store = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<kilter_io::mysql::MysqlError>());
+    match store {
+        Some(error) if error.is_fenced() => LEASE_LOST.into(),
+        Some(kilter_io::mysql::MysqlError::Outage { .. }) => OUTAGE.into(),
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Metric {
     /// Its kind.
     pub kind: Kind,
     /// The labels that every series of it has.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "what tests hold dashboards against")
+    )]
     pub labels: &'static [&'static str],
     /// What it is.
     pub words: &'static str,
@@ -68,7 +72,7 @@ metrics! {
     EPOCH_STAGE_MS = Histogram "kilter_epoch_stage_ms" ["stage"]
         "How long an epoch was in a stage, in ms.";
     EPOCHS = Counter "kilter_epochs_total" []
-        "Epochs that were cut.";
+        "Transactions of epochs that were committed.";
     RING_USED = Gauge "kilter_ring_used" ["ring"]
         "Slots of a ring that are in use.";
     RING_SLOTS = Gauge "kilter_ring_slots" ["ring"]

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use anyhow::bail;
 use core_affinity::CoreId;
 use kilter_engine::{
     EpochNumber, Offset, Partition, Term,
+    clock::Clock,
     epoch::{Epoch, EpochPart, OffsetRow},
     log::Log,
     notes::Note,
@@ -131,8 +132,8 @@ pub fn partition_starts(rows: &[Vec<OffsetRow>]) -> Vec<PartitionStart> {
 /// What a writer committed, for whoever watches.
 struct WriterView {
     progress: Arc<WriterProgress>,
-    /// The lowest offset of each partition in its hash range.
-    offsets: Vec<(Partition, AtomicU64)>,
+    /// The lowest offset of each partition in its hash range, and the clock there.
+    offsets: Vec<(Partition, AtomicU64, AtomicI64)>,
 }
 
 impl Node {
@@ -220,7 +221,7 @@ impl Node {
             .map(|rows| Arc::new(WriterView::at(launch.last_epoch, rows)))
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let poller_progress = Arc::<PollerProgress>::default();
+        let poller_progress = Arc::new(PollerProgress::over(settings.shards));
         let poller = Poller::new(
             PollerStart {
                 settings: PollerSettings {
@@ -312,19 +313,31 @@ impl Node {
     /// The offset of each partition below which everything is durable.
     pub fn offsets(&self) -> impl Iterator<Item = (Partition, Offset)> {
         let partitions = self.writers.first().map_or(&[][..], |view| &view.offsets);
-        partitions.iter().map(|(partition, _)| {
+        partitions.iter().map(|(partition, ..)| {
             let offsets = self.writers.iter().flat_map(|view| &view.offsets);
             let lowest = offsets
-                .filter(|(other, _)| other == partition)
-                .map(|(_, offset)| offset.load(Ordering::Acquire))
+                .filter(|(other, ..)| other == partition)
+                .map(|(_, offset, _)| offset.load(Ordering::Acquire))
                 .min();
             (*partition, Offset::new(lowest.unwrap_or(0)))
         })
     }
 
-    /// How many records went to shards.
-    pub fn records(&self) -> u64 {
-        self.poller_progress.records()
+    /// How old the last record is that is durable, in s by this machine's clock; 0 before any.
+    pub fn lag_seconds(&self, partition: Partition) -> f64 {
+        let views = self.writers.iter().flat_map(|view| &view.offsets);
+        let clocks = views
+            .filter(|(other, ..)| *other == partition)
+            .map(|(.., clock)| clock.load(Ordering::Relaxed));
+        match clocks.min() {
+            None | Some(0) => 0.0,
+            Some(clock_ms) => (SystemClock::new().wall_ms() - clock_ms).max(0) as f64 / 1e3,
+        }
+    }
+
+    /// How many slots of each command ring were in use when the last epoch was cut.
+    pub fn rings(&self) -> Vec<u64> {
+        self.poller_progress.rings()
     }
 
     /// What each shard holds.
@@ -405,9 +418,9 @@ fn part(settings: &NodeSettings) -> EpochPart {
 
 impl WriterView {
     fn at(last_epoch: EpochNumber, rows: &[OffsetRow]) -> Self {
-        let mut offsets: Vec<(Partition, AtomicU64)> = Vec::new();
-        for (partition, offset) in lowest(rows.iter()) {
-            offsets.push((partition, offset.into()));
+        let mut offsets: Vec<(Partition, AtomicU64, AtomicI64)> = Vec::new();
+        for (partition, (offset, clock_ms)) in lowest(rows.iter()) {
+            offsets.push((partition, offset.into(), clock_ms.into()));
         }
         Self {
             progress: Arc::new(WriterProgress::at(last_epoch)),
@@ -416,13 +429,13 @@ impl WriterView {
     }
 }
 
-/// The lowest offset of each partition.
-fn lowest<'a>(rows: impl Iterator<Item = &'a OffsetRow>) -> BTreeMap<Partition, u64> {
+/// The lowest offset of each partition, and the clock there.
+fn lowest<'a>(rows: impl Iterator<Item = &'a OffsetRow>) -> BTreeMap<Partition, (u64, i64)> {
     let mut lowest = BTreeMap::new();
     for row in rows {
-        let offset = row.offset.get();
-        let held = lowest.entry(row.partition).or_insert(offset);
-        *held = offset.min(*held);
+        let at = (row.offset.get(), row.clock_ms);
+        let held = lowest.entry(row.partition).or_insert(at);
+        *held = at.min(*held);
     }
     lowest
 }
@@ -440,8 +453,9 @@ impl<St: Store, O: Observer> Store for Observed<St, O> {
     fn commit(&mut self, epoch: &Epoch<'_>) -> Result<Committed, St::Error> {
         let committed = self.store.commit(epoch)?;
         let lowest = lowest(epoch.rows.iter().map(|step| &step.after));
-        for (partition, held) in &self.view.offsets {
-            if let Some(offset) = lowest.get(partition) {
+        for (partition, held, clock) in &self.view.offsets {
+            if let Some((offset, clock_ms)) = lowest.get(partition) {
+                clock.store(*clock_ms, Ordering::Relaxed);
                 held.store(*offset, Ordering::Release);
             }
         }

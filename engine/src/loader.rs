@@ -124,6 +124,31 @@ impl Loader {
             .map_err(LoadError::Window)
     }
 
+    /// As [`remembered`](Self::remembered), for a source that may name an id several times.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn remembered_once(
+        &mut self,
+        account_id: AccountId,
+        transaction_id: &str,
+        partition: Partition,
+        remembered_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), LoadError> {
+        let place = self.place(account_id)?;
+        let index = self.shard_of(place.user_hash);
+        let shard = &mut self.shards[index];
+        let id = IdHash::of(shard.book().user(place.handle), transaction_id.as_bytes());
+        if shard.has_loaded(partition, &id, now_ms) {
+            return Ok(());
+        }
+        shard
+            .load_id(partition, &id, remembered_ms, now_ms)
+            .map_err(LoadError::Window)
+    }
+
     /// The filled shards, in the order of their ranges.
     pub fn finish(self) -> Vec<Shard> {
         self.shards

@@ -68,9 +68,25 @@ pub struct PollerProgress {
     records: AtomicU64,
     skipped: AtomicU64,
     paused: AtomicU64,
+    rings: Vec<AtomicU64>,
 }
 
 impl PollerProgress {
+    /// The progress of a poller over so many rings.
+    pub fn over(rings: usize) -> Self {
+        Self {
+            rings: (0..rings).map(|_| AtomicU64::new(0)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// How many slots of each ring were in use when the last epoch was cut; empty unless made by
+    /// [`over`](Self::over). Relaxed: numbers to show.
+    pub fn rings(&self) -> Vec<u64> {
+        let used = self.rings.iter();
+        used.map(|used| used.load(Ordering::Relaxed)).collect()
+    }
+
     /// How many records went to shards. Relaxed: a number to show.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
@@ -238,6 +254,9 @@ impl<L: Log, C: Clock> Poller<L, C> {
     }
 
     fn cut(&mut self, last: bool) {
+        for (used, port) in self.progress.rings.iter().zip(&self.ports) {
+            used.store(port.commands.occupancy() as u64, Ordering::Relaxed);
+        }
         let cut = Cut {
             epoch: self.next_epoch,
             partitions: self.partitions.iter().map(PartitionState::cut).collect(),

@@ -114,6 +114,8 @@ pub struct ResultRecord {
     pub status: Status,
     /// The partition's clock at the record, in ms since 1970.
     pub timestamp_ms: i64,
+    /// From when the id is remembered, if it is: the later of that clock and `issuedAt`.
+    pub remembered_ms: i64,
     /// What was asked, if that could be read.
     pub kind: Option<CommandKind>,
     /// The account, if it could be read.
@@ -153,6 +155,7 @@ impl Default for ResultRecord {
             term: Term::default(),
             status: Status::Success,
             timestamp_ms: 0,
+            remembered_ms: 0,
             kind: None,
             account_id: None,
             currency: None,

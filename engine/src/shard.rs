@@ -368,6 +368,9 @@ impl Shard {
         self.fill(result, item, status);
         address(result, command);
         result.around = Some(Around { before, after });
+        if !duplicate {
+            result.remembered_ms = item.clock_ms.max(item.issued_at_ms);
+        }
         Ok(())
     }
 

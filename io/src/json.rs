@@ -89,6 +89,9 @@ impl Serialize for ResultJson<'_> {
             map.serialize_entry("errorMessage", &error_message(result, code))?;
         }
         map.serialize_entry("timestamp", &result.timestamp_ms)?;
+        if result.remembered_ms > result.timestamp_ms {
+            map.serialize_entry("rememberedAt", &result.remembered_ms)?;
+        }
         map.serialize_entry("generation", &result.position.generation)?;
         map.serialize_entry("partition", &result.position.partition)?;
         map.serialize_entry("offset", &result.position.offset)?;

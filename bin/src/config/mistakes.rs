@@ -82,6 +82,7 @@ impl Mistakes {
     }
 
     /// Each mistake.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
         self.0.iter()
     }

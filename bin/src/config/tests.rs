@@ -166,10 +166,6 @@ fn each_mistake_says_where_what_and_what_is_allowed() {
             "kafka.group sets it",
         ),
         (
-            "[kafka.properties]\n\"a.b\" = 1\na.b = 2\n",
-            "kafka.properties.a.b: it is there twice",
-        ),
-        (
             "[kafka.properties]\nacks = 1\n",
             "kafka.properties.acks: not allowed",
         ),
@@ -242,7 +238,6 @@ fn each_mistake_says_where_what_and_what_is_allowed() {
         ),
         ("KILTER_ENGINE_SHARDS", "", "\"\" is not a whole number"),
         ("KILTER_KAFKA_PROPERTIES", "a=1;b", "part 2 has no ="),
-        ("KILTER_KAFKA_PROPERTIES", "a=1;a=2", "a is there twice"),
         (
             "KILTER_MYSQL_WRITERS",
             "[{port = 0}]",

@@ -14,8 +14,8 @@ use super::{
 /// The most that is read of what follows a head, in bytes.
 const REST_MAX_BYTES: usize = 64 << 10;
 
-/// Reads a request and writes what `answer` has for it; closing is the caller's. Takes at most
-/// `limit` to read, as much to write, and as much to wait for the other side to close.
+/// Reads a request, writes what `answer` has for it, and closes. Takes at most `limit` to read,
+/// as much to write, and as much to wait for the other side to close.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ pub fn serve(
         // be lost with it.
         drain(stream, Instant::now() + limit)?;
     }
-    Ok(())
+    stream.shutdown(Shutdown::Both)
 }
 
 /// A request, or what to answer instead.

@@ -168,24 +168,14 @@ fn begin(stream: TcpStream, limits: Limits, answers: &Arc<Answers>) -> io::Resul
     let own = stream.try_clone()?;
     let answers = Arc::clone(answers);
     let body = move || {
-        let closing = Closing(own);
-        if let Err(error) = connection::serve(&closing.0, limits.deadline, |it| answers.to(it)) {
+        if let Err(error) = connection::serve(&own, limits.deadline, |it| answers.to(it)) {
             tracing::debug!(%error, "an HTTP connection ended early");
+            // The descriptor has a twin: dropping it would not close the connection.
+            let _ = own.shutdown(Shutdown::Both);
         }
     };
     let thread = Builder::new().name("http-answer".to_owned()).spawn(body)?;
     Ok(Open { stream, thread })
-}
-
-/// Closes its connection when its thread ends, however it does. The descriptor has a twin, so that
-/// dropping it would not.
-struct Closing(TcpStream);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        // Fails when the other side is gone already.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
 }
 
 /// Tells a connection that there are too many. Does not wait: what does not go at once is lost.

@@ -132,31 +132,21 @@ fn what_is_no_request_is_told_so() {
 
 #[test]
 fn a_request_may_come_in_pieces_but_not_for_ever() {
-    let patient = server(Limits::default()).0;
-    let mut stream = connect(&patient);
+    let (server, _) = server(Limits {
+        deadline: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    let mut stream = connect(&server);
     for byte in b"GET /metrics HTTP/1.1\r\n\r\n" {
         stream.write_all(&[*byte]).unwrap();
     }
     assert!(rest(&stream).starts_with("HTTP/1.1 200 "));
-    let strict = server(Limits {
-        deadline: Duration::from_millis(300),
-        ..Limits::default()
-    });
     let begun = Instant::now();
-    let mut stream = connect(&strict.0);
+    let mut stream = connect(&server);
     stream.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     let text = rest(&stream);
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     assert!(begun.elapsed() < LIMIT);
-}
-
-#[test]
-fn a_request_that_panics_ends_its_connection_only() {
-    let health = Arc::new(Health::starting("testing"));
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::start(any, health, || panic!("on purpose")).unwrap();
-    assert_eq!(ask(&server, "GET /metrics HTTP/1.1\r\n\r\n"), "");
-    assert_eq!(get(&server, "/healthz").0, 200);
 }
 
 #[test]

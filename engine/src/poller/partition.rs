@@ -63,6 +63,11 @@ impl PartitionStart {
         self.clock_ms
     }
 
+    /// The record just below the offset.
+    pub fn last(&self) -> LastRecord {
+        self.last
+    }
+
     /// The life of the log.
     pub fn generation(&self) -> Generation {
         self.generation

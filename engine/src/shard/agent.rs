@@ -20,6 +20,7 @@ use crate::{
 /// What a shard holds, as of its last barrier. Relaxed: numbers to show.
 #[derive(Debug, Default)]
 pub struct ShardGauges {
+    accounts: AtomicU64,
     balances: AtomicU64,
     book_bytes: AtomicU64,
     ids: AtomicU64,
@@ -27,6 +28,11 @@ pub struct ShardGauges {
 }
 
 impl ShardGauges {
+    /// How many accounts.
+    pub fn accounts(&self) -> u64 {
+        self.accounts.load(Ordering::Relaxed)
+    }
+
     /// How many balances.
     pub fn balances(&self) -> u64 {
         self.balances.load(Ordering::Relaxed)
@@ -50,6 +56,8 @@ impl ShardGauges {
     fn set(&self, shard: &Shard) {
         let (book_bytes, window_bytes) = shard.bytes();
         let balances = shard.book().len();
+        let accounts = shard.book().accounts_len();
+        self.accounts.store(accounts, Ordering::Relaxed);
         self.balances.store(balances, Ordering::Relaxed);
         self.book_bytes.store(book_bytes, Ordering::Relaxed);
         self.ids.store(shard.remembered(), Ordering::Relaxed);

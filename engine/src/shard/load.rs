@@ -92,4 +92,16 @@ impl Shard {
         let index = self.partition_index(partition);
         self.partitions[index].load(id, remembered_ms, now_ms)
     }
+
+    /// Whether the window holds an id already that [`load_id`](Self::load_id) was given.
+    ///
+    /// # Panics
+    ///
+    /// If the shard does not know the partition.
+    pub(crate) fn has_loaded(&mut self, partition: Partition, id: &IdHash, now_ms: i64) -> bool {
+        let index = self.partition_index(partition);
+        let window = &mut self.partitions[index].window;
+        window.advance(now_ms as u64);
+        window.contains(id)
+    }
 }

@@ -49,6 +49,7 @@ impl Shard {
         result.term = self.settings.term;
         result.status = status;
         result.timestamp_ms = item.clock_ms;
+        result.remembered_ms = item.clock_ms;
         result.kind = None;
         result.account_id = None;
         result.currency = None;

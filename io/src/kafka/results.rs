@@ -53,6 +53,8 @@ pub struct SeenResult {
     pub error_code: Option<String>,
     /// The partition's clock at the command, in ms since 1970.
     pub timestamp: i64,
+    /// From when its id is remembered, if that is later.
+    pub remembered_at: Option<i64>,
     /// The command's place in the log.
     pub generation: u32,
     /// See above.

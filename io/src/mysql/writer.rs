@@ -70,7 +70,7 @@ pub struct StageTimes {
 /// Who hears what a writer does.
 pub trait Watch: Send + Sync {
     /// An epoch was committed.
-    fn committed(&self, _times: &StageTimes) {}
+    fn committed(&self, _epoch: &Epoch<'_>, _times: &StageTimes) {}
 
     /// A try failed and will be repeated.
     fn retrying(&self, _why: &MysqlError) {}
@@ -163,7 +163,7 @@ impl MysqlWriter {
         times.commit = clock.lap();
         times.entries = self.batch.ledger.count();
         times.images = self.batch.staged.count();
-        self.watch.committed(&times);
+        self.watch.committed(epoch, &times);
         Ok(Committed::Now)
     }
 

@@ -222,11 +222,6 @@ impl PropertyMap {
                 continue;
             }
             match Self::value(&name, node) {
-                // "a.b" = … and a.b = … are two keys to TOML.
-                Ok(_) if found.0.contains_key(&name) => {
-                    let what = "it is there twice".to_owned();
-                    problems.push(Problem::said(node, what).inside(&format!(".{name}")));
-                }
                 Ok(value) => {
                     found.0.insert(name, value);
                 }
@@ -293,13 +288,7 @@ impl Kind for PropertyMap {
                         problems.extend(wrong(what));
                         continue;
                     };
-                    let name = name.trim().to_owned();
-                    if table
-                        .insert(name.clone(), Node::text(value.trim()))
-                        .is_some()
-                    {
-                        problems.extend(wrong(format!("{name} is there twice")));
-                    }
+                    table.insert(name.trim().to_owned(), Node::text(value.trim()));
                 }
                 Self::collect(&table, "", &mut found, &mut problems);
             }

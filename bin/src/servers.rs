@@ -1,0 +1,13 @@
+//! The deployed mode: the log in Kafka, the store in MySQL, the projection in Redis.
+
+mod init;
+mod keeper;
+mod observe;
+mod reload;
+mod serve;
+mod session;
+mod settings;
+mod start;
+
+pub use init::init;
+pub use serve::serve;

@@ -1,0 +1,53 @@
+//! `kilter init`: topics and tables, made where they are missing and checked where they are not.
+
+use std::io::Write;
+
+use anyhow::Context;
+use kilter_io::{
+    kafka::Admin,
+    mysql::{self, Db},
+};
+
+use super::settings::{kafka_settings, mysql_settings, store_settings};
+use crate::{Answer, cli, config::Config};
+
+/// Runs `kilter init`.
+///
+/// # Errors
+///
+/// When a server cannot be reached, or what is there is not as it must be.
+pub fn init(args: &cli::Init) -> anyhow::Result<Answer> {
+    let mut out = std::io::stdout().lock();
+    if args.print {
+        out.write_all(mysql::print_schema().as_bytes())?;
+        return Ok(Answer::Yes);
+    }
+    let config = Config::from_args(&args.source)?;
+    let store = mysql_settings(&config);
+    for done in mysql::init(&store).with_context(|| format!("the store {}", store.address()))? {
+        writeln!(out, "mysql: {done}")?;
+    }
+    let mut db = Db::open(&store)?;
+    mysql::store_settings(&mut db, &store_settings(&config))?;
+    writeln!(
+        out,
+        "mysql: the store belongs to group {}, topic {}, partitioner murmur2, ledger in {}",
+        config.kafka.group,
+        config.kafka.commands,
+        store_settings(&config).ledger
+    )?;
+    let kafka = kafka_settings(&config);
+    let admin = Admin::new(&kafka)?;
+    let topics = admin
+        .init(config.kafka.partitions, config.kafka.replication.into())
+        .with_context(|| format!("the log at {}", kafka.brokers))?;
+    for topic in topics {
+        let what = if topic.made { "made" } else { "found" };
+        writeln!(
+            out,
+            "kafka: {what} the topic {} with {} partitions",
+            topic.topic, topic.partitions
+        )?;
+    }
+    Ok(Answer::Yes)
+}
