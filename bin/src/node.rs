@@ -331,7 +331,10 @@ impl Node {
             .map(|(.., clock)| clock.load(Ordering::Relaxed));
         match clocks.min() {
             None | Some(0) => 0.0,
-            Some(clock_ms) => (SystemClock::new().wall_ms() - clock_ms).max(0) as f64 / 1e3,
+            Some(clock_ms) => {
+                let lag_ms = (SystemClock::new().wall_ms() - clock_ms).max(0);
+                Duration::from_millis(lag_ms as u64).as_secs_f64()
+            }
         }
     }
 

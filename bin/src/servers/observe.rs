@@ -27,7 +27,7 @@ impl Watch for Figures {
             ("commit", times.commit),
         ];
         for (stage, time) in stages {
-            histogram!(names::EPOCH_STAGE_MS, "stage" => stage).record(time.as_secs_f64() * 1e3);
+            histogram!(names::EPOCH_STAGE_MS, "stage" => stage).record(ms(time));
         }
         let total: std::time::Duration = stages.iter().map(|(_, time)| *time).sum();
         counter!(names::EPOCHS).increment(1);
@@ -43,14 +43,18 @@ impl Watch for Figures {
             counter!(names::CONSUMER_BATCHES, "partition" => label.clone()).increment(1);
             histogram!(names::CONSUMER_BATCH_SIZE, "partition" => label.clone())
                 .record(records as f64);
-            histogram!(names::CONSUMER_BATCH_DURATION_MS, "partition" => label)
-                .record(total.as_secs_f64() * 1e3);
+            histogram!(names::CONSUMER_BATCH_DURATION_MS, "partition" => label).record(ms(total));
         }
     }
 
     fn retrying(&self, _why: &MysqlError) {
         counter!(names::STORE_RETRIES).increment(1);
     }
+}
+
+/// A time in ms, as figures have it.
+fn ms(time: std::time::Duration) -> f64 {
+    (time * 1000).as_secs_f64()
 }
 
 /// What became of the records of a partition since the last time that was told.
