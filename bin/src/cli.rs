@@ -26,6 +26,8 @@ pub enum Command {
     Init(Init),
     /// Lead: apply commands from the log until stopped; or stand by for whoever does.
     Serve(Serve),
+    /// Produce commands at a steady rate, and tell how long their results took.
+    Load(Load),
     /// Make up commands, apply them through the real path, and audit what came out.
     Demo(Demo),
     /// Append a file of commands to the log and apply them. The same file again changes nothing.
@@ -101,6 +103,9 @@ pub struct Demo {
     /// The directory with log and store; a temporary one if not given.
     #[arg(long, env = "KILTER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Where settings come from, to produce to the topic of a running node instead.
+    #[command(flatten)]
+    pub source: ConfigArgs,
     /// How many users, with an account each.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "N")]
     pub users: u64,
@@ -127,6 +132,9 @@ pub struct Apply {
     /// Where the data is.
     #[command(flatten)]
     pub data: Data,
+    /// Where settings come from, to produce to the topic of a running node instead.
+    #[command(flatten)]
+    pub source: ConfigArgs,
     /// Append a line of JSON for each result to this file; - is standard output.
     #[arg(long, value_name = "FILE|-")]
     pub results: Option<PathBuf>,
@@ -243,9 +251,39 @@ pub struct Init {
 /// `kilter serve`
 #[derive(Debug, Args)]
 pub struct Serve {
+    /// A directory with log and store, instead of servers.
+    #[arg(long, env = "KILTER_DATA", value_name = "DIR", conflicts_with_all = ["config", "set"])]
+    pub data: Option<PathBuf>,
+    /// How the node is laid out, on a directory; on servers the file of settings says so.
+    #[command(flatten)]
+    pub layout: Layout,
     /// Where settings come from.
     #[command(flatten)]
     pub source: ConfigArgs,
+}
+
+/// `kilter load`
+#[derive(Debug, Args)]
+pub struct Load {
+    /// How many commands a second.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000), value_name = "R")]
+    pub rate: u64,
+    /// For how many seconds.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "S")]
+    pub seconds: u64,
+    /// How many users, with an account each.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000), value_name = "N")]
+    pub users: u64,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: ConfigArgs,
+}
+
+impl ConfigArgs {
+    /// Whether anything was given: then servers are meant, and not a directory.
+    pub fn is_given(&self) -> bool {
+        self.config.is_some() || !self.set.is_empty()
+    }
 }
 
 /// `kilter config print`

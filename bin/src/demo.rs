@@ -27,7 +27,7 @@ use crate::{
 };
 use latency::Latency;
 use report::Report;
-use traffic::Traffic;
+pub use traffic::Traffic;
 
 /// How many records are appended in one transaction.
 const BATCH: usize = 2048;

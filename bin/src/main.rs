@@ -19,6 +19,7 @@ mod node;
 mod operator;
 mod outcomes;
 mod progress;
+mod serve;
 mod servers;
 mod show;
 mod signals;
@@ -44,7 +45,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let answer = match &cli.command {
         Command::Init(init) => servers::init(init),
-        Command::Serve(serve) => servers::serve(serve),
+        Command::Serve(serve) => serve::run(serve),
+        Command::Load(load) => servers::load(load),
+        Command::Demo(demo) if demo.source.is_given() => servers::demo(demo),
+        Command::Apply(apply) if apply.source.is_given() => servers::apply(apply),
         Command::Demo(demo) => demo::run(demo),
         Command::Apply(apply) => apply::run(apply),
         Command::Balance(balance) => show::balance(balance),

@@ -1,7 +1,11 @@
 //! The deployed mode: the log in Kafka, the store in MySQL, the projection in Redis.
 
+mod apply;
+mod client;
+mod demo;
 mod init;
 mod keeper;
+mod load;
 mod observe;
 mod reload;
 mod serve;
@@ -9,5 +13,8 @@ mod session;
 mod settings;
 mod start;
 
+pub use apply::apply;
+pub use demo::demo;
 pub use init::init;
+pub use load::load;
 pub use serve::serve;

@@ -570,8 +570,21 @@ fn notes_are_about_records_ahead_only() {
     };
     let error = add_note(&mut node.db, GROUP, TOPIC, &note(1), "too late").unwrap_err();
     assert!(matches!(error, MysqlError::Note { .. }), "{error}");
+    // Who leads may be past it in its memory.
+    let error = add_note(&mut node.db, GROUP, TOPIC, &note(2), "too soon").unwrap_err();
+    assert!(error.to_string().contains("leads"), "{error}");
+    database
+        .conn()
+        .query_drop("UPDATE leader_locks SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND")
+        .unwrap();
     add_note(&mut node.db, GROUP, TOPIC, &note(2), "in time").unwrap();
-    let again = started(&mut node.db, &node.lease, &node.taken, &[HashRange::ALL]);
+    // Who wakes up commits nothing that it decided without the note.
+    let error = node
+        .commit(&mut writer, &cut(2, 4), deposit(2, 2))
+        .unwrap_err();
+    assert!(error.is_fenced(), "{error}");
+    let taken = node.lease.take(&mut node.db, 1, 1).unwrap();
+    let again = started(&mut node.db, &node.lease, &taken, &[HashRange::ALL]);
     assert_eq!(again.notes, [note(2)]);
 }
 

@@ -51,11 +51,12 @@ pub fn notes(db: &mut Db, generation: Generation) -> Result<Vec<Note>, MysqlErro
         .collect()
 }
 
-/// Writes a note about a record that no hash range has passed.
+/// Writes a note about a record that no hash range has passed, and that no node may be past in its
+/// memory: nobody has the lease, and whoever had it and wakes up later is fenced off.
 ///
 /// # Errors
 ///
-/// [`MysqlError::Note`] if one has, or when it cannot be written.
+/// [`MysqlError::Note`] if one has or may be, or when it cannot be written.
 pub fn add_note(
     db: &mut Db,
     group: &str,
@@ -100,6 +101,7 @@ fn add_inside(
             ),
         });
     }
+    end_lease(db, note.partition)?;
     db.conn
         .exec_drop(
             "REPLACE INTO kilter_notes \
@@ -114,4 +116,37 @@ fn add_inside(
             ),
         )
         .map_err(failed("write the note"))
+}
+
+/// A node may have applied the record and not committed it yet, so the lease must be free; the term
+/// rises, so that one who was stopped and wakes up commits nothing that it decided without the note.
+fn end_lease(db: &mut Db, partition: Partition) -> Result<(), MysqlError> {
+    let failed = failed("end the lease");
+    let locked: Option<u32> = db
+        .conn
+        .exec_first(
+            "SELECT id FROM leader_locks FORCE INDEX (PRIMARY) WHERE id = ? FOR UPDATE",
+            (partition.get(),),
+        )
+        .map_err(failed)?;
+    if locked.is_none() {
+        return Ok(());
+    }
+    db.conn
+        .exec_drop(
+            "UPDATE leader_locks FORCE INDEX (PRIMARY) SET consumer_id = NULL, \
+             expires_at = NULL, term = term + 1 \
+             WHERE id = ? AND (consumer_id IS NULL OR expires_at < UTC_TIMESTAMP(6))",
+            (partition.get(),),
+        )
+        .map_err(failed)?;
+    if db.conn.affected_rows() == 1 {
+        return Ok(());
+    }
+    Err(MysqlError::Note {
+        why: format!(
+            "a node leads partition {partition}, and may be past the record in its memory: stop \
+             it, or wait until its lease has expired, and try again"
+        ),
+    })
 }
