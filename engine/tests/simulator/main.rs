@@ -1,5 +1,5 @@
-//! The seeded simulator: one thread plays pollers, shards, publishers, writers, stores and log,
-//! and crashes nodes between any two steps.
+//! The seeded simulator: one thread plays pollers, shards, publishers, writers, store and log, and
+//! crashes nodes between any two steps.
 //!
 //! A failing seed prints how to play it again. `KILTER_SIM_SEEDS=n` plays that many of each kind.
 
@@ -8,10 +8,29 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auditor;
+mod claims;
+mod database;
+mod lease;
+mod many_nodes;
+mod node;
 mod one_node;
+mod operator;
+mod process;
+mod reader;
 mod seeds;
+mod sights;
+mod stage;
+mod store;
+mod topic;
 
 #[test]
 fn one_node_crashes_anywhere() {
     seeds::play("one_node_crashes_anywhere", 10_000, one_node::play);
+}
+
+#[test]
+fn many_nodes_take_over_anywhere() {
+    let seeds = seeds::play("many_nodes_take_over_anywhere", 8_000, many_nodes::play);
+    sights::tell(seeds);
 }

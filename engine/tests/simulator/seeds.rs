@@ -1,10 +1,10 @@
 //! Which seeds are played, and how a failing one is told.
 
-/// Plays the seed that was asked for, or as many as were asked for, or `seeds`.
-pub fn play(test: &str, seeds: u64, play: impl Fn(u64) + Sync + std::panic::RefUnwindSafe) {
+/// Plays the seed that was asked for, or as many as were asked for, or `seeds`. Returns how many.
+pub fn play(test: &str, seeds: u64, play: impl Fn(u64) + Sync + std::panic::RefUnwindSafe) -> u64 {
     if let Some(seed) = number("KILTER_SIM_SEED") {
         play(seed);
-        return;
+        return 1;
     }
     let seeds = number("KILTER_SIM_SEEDS").unwrap_or(seeds);
     let play = &play;
@@ -31,7 +31,8 @@ pub fn play(test: &str, seeds: u64, play: impl Fn(u64) + Sync + std::panic::RefU
             }
         }
     });
-    println!("{seeds} seeds");
+    println!("{seeds} seeds of {test}");
+    seeds
 }
 
 fn number(name: &str) -> Option<u64> {
