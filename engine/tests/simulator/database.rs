@@ -141,11 +141,9 @@ impl Database {
 
     /// COMMIT. `Lost` says nothing about what became of it.
     pub fn commit(&mut self, id: TransactionId, changes: Changes) -> Result<(), Fault> {
-        let Some(open) = self.open.get_mut(&id) else {
-            return Err(Fault::Lost);
-        };
+        let open = self.open.get_mut(&id).ok_or(Fault::Lost)?;
         open.committing = Some(changes);
-        if self.lost_one_in == 0 || !self.rng.one_in(self.lost_one_in) {
+        if !self.loses_an_answer() {
             self.arrive(id);
             return Ok(());
         }
@@ -159,6 +157,11 @@ impl Database {
             _ => {}
         }
         Err(Fault::Lost)
+    }
+
+    /// Whether the connection breaks before an answer comes.
+    pub fn loses_an_answer(&mut self) -> bool {
+        self.lost_one_in > 0 && self.rng.one_in(self.lost_one_in)
     }
 
     /// A COMMIT arrives.

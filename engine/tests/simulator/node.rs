@@ -113,6 +113,12 @@ impl Node {
         free.sort_unstable();
         let before_ms = self.process.now_ms(stage);
         if let Ok(()) = database.take(&self.process, &free) {
+            if stage.below(10) == 0 {
+                // It never learns that it has them. The same owner may take them again, expired.
+                saw(Sight::LeaseAnswerLost);
+                self.process.held.borrow_mut().clear();
+                return Stepped::On;
+            }
             self.process.deadline_ms.set(before_ms + LEASE_MS);
             self.phase.replace(Phase::Regrouping);
         }
@@ -208,7 +214,7 @@ impl Node {
                 return Stepped::Ends;
             }
         }
-        running.step(stage)
+        running.step(stage, &self.process)
     }
 
     /// Renews the leases. Past its own deadline the node does nothing else.
@@ -277,7 +283,7 @@ impl Running {
     }
 
     /// Lets one agent do one piece of work; nothing if it is in the middle of one.
-    fn step(&self, stage: &Rc<Stage>) -> Stepped {
+    fn step(&self, stage: &Rc<Stage>, process: &Process) -> Stepped {
         let mut ticket = stage.below(self.weights.iter().sum());
         let chosen = self.weights.iter().position(|weight| {
             let chosen = ticket < *weight;
@@ -286,7 +292,7 @@ impl Running {
         });
         let shards = self.shards.len();
         match chosen.unwrap_or(0) {
-            0 => self.poll(stage),
+            0 => self.poll(stage, process),
             1 => match self.publisher.try_borrow_mut() {
                 Ok(mut publisher) => publisher.do_work().into(),
                 Err(_) => Stepped::On,
@@ -306,7 +312,7 @@ impl Running {
         }
     }
 
-    fn poll(&self, stage: &Stage) -> Stepped {
+    fn poll(&self, stage: &Stage, process: &Process) -> Stepped {
         let Ok(mut poller) = self.poller.try_borrow_mut() else {
             return Stepped::On;
         };
@@ -322,6 +328,12 @@ impl Running {
                 partition, offset, ..
             }) => {
                 saw(Sight::TimeAhead);
+                let database = stage.database.borrow();
+                let mut rows = database.rows_of(partition);
+                assert!(
+                    rows.all(|row| row.offset <= offset) || !database.holds(process),
+                    "partition {partition}: a stop at offset {offset}, which cannot be noted any more"
+                );
                 stage.blame(partition, offset);
                 Stepped::Ends
             }

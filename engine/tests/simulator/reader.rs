@@ -14,6 +14,7 @@ use kilter_engine::{
 
 use super::{
     process::{Fault, Process},
+    sights::{Sight, saw},
     stage::Stage,
 };
 use crate::support::{disk::GENERATION, traffic::Entry};
@@ -63,19 +64,20 @@ impl Reader {
         })
     }
 
-    /// The verdict that goes along with a record. It is durable before the record is offered.
-    fn mark(&self, entry: &Entry, clock_ms: i64) -> Result<Mark, Fault> {
+    /// The verdict that goes along with a record. It is durable before the record is offered;
+    /// `None` is no answer from the store, and the record has to wait.
+    fn mark(&self, entry: &Entry, clock_ms: i64) -> Result<Option<Mark>, Fault> {
         if entry.mark == Mark::Oversize {
-            return Ok(Mark::Oversize);
+            return Ok(Some(Mark::Oversize));
         }
         if !may_be_open(&entry.value) || self.noted(entry, NoteKind::Refuse) {
-            return Ok(Mark::None);
+            return Ok(Some(Mark::None));
         }
         let Ok(command) = decode(&entry.value) else {
-            return Ok(Mark::None);
+            return Ok(Some(Mark::None));
         };
         if command.body != Body::Open {
-            return Ok(Mark::None);
+            return Ok(Some(Mark::None));
         }
         let window_ms = self.stage.shape.window_ms as i64;
         let in_time = entry
@@ -84,21 +86,28 @@ impl Reader {
         let right = Partitioner::Murmur2.partition(&entry.key, self.stage.shape.partitions);
         if !in_time || entry.key != command.user_id.as_bytes() || entry.partition != right {
             // Refused for that before the verdict is looked at, and it claims nothing.
-            return Ok(Mark::ClaimRefused);
+            return Ok(Some(Mark::ClaimRefused));
         }
         self.stage.pause(&self.process)?;
         let mut database = self.stage.database.borrow_mut();
+        if database.is_away() {
+            return Ok(None);
+        }
         let claimed = database.claim(command.account_id.get(), &command.user_id);
+        if database.loses_an_answer() {
+            saw(Sight::ClaimAnswerLost);
+            return Ok(None);
+        }
         drop(database);
         self.stage.pause(&self.process)?;
-        Ok(if claimed {
+        Ok(Some(if claimed {
             Mark::Claimed
         } else {
             Mark::ClaimRefused
-        })
+        }))
     }
 
-    /// Offers the next record of a partition; `None` at its end.
+    /// Offers the next record of a partition; `None` when there is none, or it has to wait.
     fn offer(
         &mut self,
         index: usize,
@@ -118,13 +127,16 @@ impl Reader {
         } else {
             queue.clock_ms.max(entry.timestamp_ms)
         };
+        let Some(mark) = self.mark(entry, clock_ms)? else {
+            return Ok(None);
+        };
         let record = Record {
             generation: GENERATION,
             partition: Partition::new(entry.partition),
             offset: Offset::new(entry.offset),
             timestamp_ms: entry.timestamp_ms,
             issued_at_ms: entry.issued_at_ms.unwrap_or(NOT_ISSUED),
-            mark: self.mark(entry, clock_ms)?,
+            mark,
             key: &entry.key,
             value: &entry.value,
         };

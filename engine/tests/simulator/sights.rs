@@ -39,6 +39,8 @@ sights! {
     RenewedLate,
     /// A node found that its lease is another's.
     LeaseLost,
+    /// A node took leases and never learned it.
+    LeaseAnswerLost,
     /// A node left in good order.
     Left,
     /// A node crashed.
@@ -53,6 +55,8 @@ sights! {
     OtherAnswer,
     /// An account was claimed.
     ClaimMade,
+    /// A claim was made, or not, and the answer got lost.
+    ClaimAnswerLost,
     /// A claim was refused.
     ClaimRefused,
     /// A claim was refused for a user of another partition.

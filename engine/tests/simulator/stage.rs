@@ -152,7 +152,6 @@ impl Stage {
     /// Other people's turn in the middle of a call.
     pub fn pause(self: &Rc<Self>, process: &Process) -> Result<(), Fault> {
         let steps = match self.below(6) {
-            _ if self.depth.get() == DEPTH_MAX => 0,
             0 if !self.calm.get() && self.one_in(self.weather.nap) => {
                 // Long enough for a lease to expire and another node to load and commit.
                 saw(Sight::Froze);
@@ -163,8 +162,16 @@ impl Stage {
             0 => self.below(12),
             _ => 0,
         };
+        self.wait(process, steps)
+    }
+
+    /// Lets others have `steps` in the middle of a call, if not too many stand there already.
+    pub fn wait(self: &Rc<Self>, process: &Process, steps: u64) -> Result<(), Fault> {
         self.depth.set(self.depth.get() + 1);
         for _ in 0..steps {
+            if self.depth.get() > DEPTH_MAX {
+                break;
+            }
             if process.dead.get() {
                 break;
             }

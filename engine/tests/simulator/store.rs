@@ -15,7 +15,10 @@ use super::{
 use crate::support::disk::{Changes, Held};
 
 /// How often a transaction is tried before the node gives up.
-const TRIES: u32 = 8;
+const TRIES: u32 = 30;
+
+/// How many steps of the others a node waits before it tries again, at first.
+const BACK_OFF_STEPS: u64 = 2;
 
 /// A writer's way to the store.
 pub struct NodeStore {
@@ -27,7 +30,7 @@ impl Store for NodeStore {
     type Error = Fault;
 
     fn commit(&mut self, epoch: &Epoch<'_>) -> Result<Committed, Fault> {
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             match self.attempt(epoch) {
                 // The whole transaction again; its locking read tells what became of the last one.
                 Err(Fault::Lost) => {}
@@ -42,7 +45,9 @@ impl Store for NodeStore {
                 }
                 done => return done,
             }
-            self.stage.pause(&self.process)?;
+            // Meanwhile its other threads go on, until their buffers are full.
+            let steps = BACK_OFF_STEPS << tries.min(6);
+            self.stage.wait(&self.process, steps)?;
         }
         saw(Sight::Outage);
         Err(Fault::Outage)
