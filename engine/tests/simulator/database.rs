@@ -18,8 +18,10 @@ use kilter_engine::{
 
 use super::{
     lease::Lease,
+    locks::Locked,
     process::{Fault, Process},
     sights::{Sight, saw},
+    weather::Weather,
 };
 use crate::support::{
     disk::{Changes, Disk, Held},
@@ -38,8 +40,10 @@ pub struct Database {
     pub away_until_ms: u64,
     /// One COMMIT in so many is not answered; 0 none.
     pub lost_one_in: u64,
+    /// One in so many who stand still in a lock's way is killed.
+    pub(super) kill_one_in: u64,
     alive: BTreeSet<u64>,
-    open: BTreeMap<TransactionId, Transaction>,
+    pub(super) open: BTreeMap<TransactionId, Transaction>,
     next_id: TransactionId,
     pub(super) rng: Rng,
 }
@@ -47,23 +51,19 @@ pub struct Database {
 pub type TransactionId = u64;
 
 /// A transaction that has neither ended nor been rolled back.
-struct Transaction {
-    owner: u64,
+pub(super) struct Transaction {
+    pub(super) owner: u64,
     term: Term,
     /// Offset rows it has locked.
-    rows: Vec<(Partition, HashRange)>,
+    pub(super) rows: Vec<(Partition, HashRange)>,
     /// Lease rows it holds in share mode.
-    shares: Vec<u32>,
+    pub(super) shares: Vec<u32>,
     /// What it does if its COMMIT, sent already, arrives.
-    committing: Option<Changes>,
+    pub(super) committing: Option<Changes>,
 }
 
-/// Somebody's row is locked: this statement waits, or times out.
-#[derive(Debug)]
-pub struct Locked;
-
 impl Database {
-    pub fn new(partitions: u32, now_ms: Rc<Cell<u64>>, lost_one_in: u64, rng: Rng) -> Self {
+    pub fn new(partitions: u32, now_ms: Rc<Cell<u64>>, weather: &Weather, rng: Rng) -> Self {
         Self {
             disk: Disk::new(partitions),
             leases: vec![Lease::default(); partitions as usize],
@@ -71,7 +71,8 @@ impl Database {
             notes: Vec::new(),
             now_ms,
             away_until_ms: 0,
-            lost_one_in,
+            lost_one_in: weather.lost,
+            kill_one_in: weather.kill,
             alive: BTreeSet::new(),
             open: BTreeMap::new(),
             next_id: 0,
@@ -165,7 +166,7 @@ impl Database {
     }
 
     /// A COMMIT arrives.
-    fn arrive(&mut self, id: TransactionId) {
+    pub(super) fn arrive(&mut self, id: TransactionId) {
         let Some(Transaction {
             owner,
             term,
@@ -178,6 +179,9 @@ impl Database {
         for step in changes.rows.iter().filter(|step| step.before != step.after) {
             let partition = step.after.partition;
             let lease = self.leases[partition.get() as usize];
+            if lease.expires_ms < self.now_ms.get() {
+                saw(Sight::CommittedExpired);
+            }
             assert!(
                 lease.term == term && lease.owner == owner,
                 "partition {partition}: an epoch of owner {owner}, term {term}, under {lease:?}"
@@ -192,105 +196,9 @@ impl Database {
         self.disk.apply(&changes);
     }
 
-    /// Decides what became of a COMMIT under way, or notices that its sender is dead.
-    fn settle(&mut self, id: TransactionId) {
-        let arrives = self.open[&id].committing.is_some() && self.rng.one_in(2);
-        if arrives {
-            saw(Sight::AppliedLate);
-            self.arrive(id);
-        } else {
-            self.roll_back(id);
-        }
-    }
-
-    /// Now and then the server itself gets to a transaction that nobody speaks for any more.
-    pub fn settle_one(&mut self) {
-        let mut ids = self.open.iter();
-        let stray = ids.find(|(_, open)| open.committing.is_some() || self.is_dead(open.owner));
-        if let Some((&id, _)) = stray {
-            self.settle(id);
-        }
-    }
-
-    fn is_dead(&self, owner: u64) -> bool {
-        !self.alive.contains(&owner)
-    }
-
-    /// Waits until nobody but `mine` has one of the rows locked.
-    fn clear_rows(
-        &mut self,
-        mine: Option<TransactionId>,
-        rows: &[(Partition, HashRange)],
-    ) -> Result<(), Locked> {
-        let overlap = |open: &Transaction| {
-            open.rows.iter().any(|(partition, range)| {
-                rows.iter()
-                    .any(|(wanted, other)| partition == wanted && range.intersect(*other).is_some())
-            })
-        };
-        let ids = self.open.iter().filter(|(_, open)| overlap(open));
-        let ids: Vec<TransactionId> = ids.map(|(&id, _)| id).collect();
-        for id in ids.into_iter().filter(|id| Some(*id) != mine) {
-            self.clear(id)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until nobody holds the leases in share mode. A taker kills who stands still there.
-    pub(super) fn clear_shares(&mut self, partitions: &[u32]) -> Result<(), Locked> {
-        let ids = self.open.iter().filter(|(_, open)| {
-            let mut shares = open.shares.iter();
-            shares.any(|share| partitions.contains(share))
-        });
-        let ids: Vec<TransactionId> = ids.map(|(&id, _)| id).collect();
-        for id in ids {
-            self.clear(id)?;
-        }
-        Ok(())
-    }
-
-    /// Whether any fence under way holds one of the leases in share mode.
-    pub(super) fn is_shared(&self, partitions: &[u32]) -> bool {
-        let mut shares = self.open.values().flat_map(|open| &open.shares);
-        shares.any(|share| partitions.contains(share))
-    }
-
-    fn clear(&mut self, id: TransactionId) -> Result<(), Locked> {
-        let open = &self.open[&id];
-        if open.committing.is_some() || self.is_dead(open.owner) {
-            self.settle(id);
-            return Ok(());
-        }
-        // It stands still in the middle: killed by hand or by its session's time limit, or not yet.
-        if self.rng.one_in(2) {
-            saw(Sight::Killed);
-            self.roll_back(id);
-            return Ok(());
-        }
-        saw(Sight::TakerWaited);
-        Err(Locked)
-    }
-
-    /// The new owner's named-lock kill: every connection of the old one goes.
-    pub(super) fn kill_owner(&mut self, owner: u64) {
-        let ids = self.open.iter().filter(|(_, open)| open.owner == owner);
-        let ids: Vec<TransactionId> = ids.map(|(&id, _)| id).collect();
-        for id in ids {
-            saw(Sight::Killed);
-            self.settle(id);
-        }
-    }
-
     pub fn rows_of(&self, partition: Partition) -> impl Iterator<Item = &OffsetRow> {
         let rows = self.disk.rows.iter();
         rows.filter(move |row| row.partition == partition)
-    }
-
-    /// The highest offset that any hash range of a partition is committed to, read under lock.
-    pub(super) fn locked_offset(&mut self, partition: Partition) -> Result<u64, Locked> {
-        self.clear_rows(None, &[(partition, HashRange::ALL)])?;
-        let offsets = self.rows_of(partition).map(|row| row.offset.get());
-        Ok(offsets.max().unwrap_or(0))
     }
 
     /// The start transaction: under the lease, the rows are split to the new writers' ranges.
@@ -310,5 +218,9 @@ impl Database {
             self.disk.rows.extend(regroup(&rows, ranges).concat());
         }
         Ok(())
+    }
+
+    pub(super) fn is_dead(&self, owner: u64) -> bool {
+        !self.alive.contains(&owner)
     }
 }

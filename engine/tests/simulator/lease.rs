@@ -3,7 +3,8 @@
 use kilter_engine::Term;
 
 use super::{
-    database::{Database, Locked},
+    database::Database,
+    locks::Locked,
     process::Process,
     sights::{Sight, saw},
 };
@@ -43,7 +44,7 @@ impl Database {
     /// Takes partitions in one short transaction, all under one term that is new to each of them:
     /// a node's epochs and results carry a single term.
     pub fn take(&mut self, process: &Process, partitions: &[u32]) -> Result<(), Locked> {
-        if self.rng.one_in(2) {
+        if self.rng.one_in(2 * self.kill_one_in) {
             for &partition in partitions {
                 self.kill_owner(self.leases[partition as usize].owner);
             }

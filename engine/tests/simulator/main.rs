@@ -13,17 +13,20 @@ mod auditor;
 mod claims;
 mod database;
 mod lease;
+mod locks;
 mod many_nodes;
 mod node;
 mod one_node;
 mod operator;
 mod process;
 mod reader;
+mod running;
 mod seeds;
 mod sights;
 mod stage;
 mod store;
 mod topic;
+mod weather;
 
 #[test]
 fn one_node_crashes_anywhere() {
@@ -32,6 +35,6 @@ fn one_node_crashes_anywhere() {
 
 #[test]
 fn many_nodes_take_over_anywhere() {
-    let seeds = seeds::play("many_nodes_take_over_anywhere", 6_000, many_nodes::play);
+    let seeds = seeds::play("many_nodes_take_over_anywhere", 12_000, many_nodes::play);
     sights::tell(seeds);
 }

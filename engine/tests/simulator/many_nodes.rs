@@ -1,7 +1,7 @@
 //! Several nodes on one store and one log: they take partitions by leases, freeze, crash, come
 //! back, and lose the store's answers.
 
-use super::stage::{Stage, Weather};
+use super::{stage::Stage, weather::Weather};
 use crate::support::{
     rng::Rng,
     traffic::{self, Shape},
@@ -31,6 +31,7 @@ pub fn play(seed: u64) {
         operator: *rng.pick(&[20, 200, 2_000]),
         lost: *rng.pick(&[2, 5, 30]),
         nap: *rng.pick(&[5, 20, 100]),
+        kill: *rng.pick(&[1, 3, 100]),
     };
     let nodes = *rng.pick(&[1, 2, 2, 3, 3]);
     let stage = Stage::new(shape, entries, weather, nodes, &mut rng);

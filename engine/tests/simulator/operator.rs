@@ -6,7 +6,8 @@ use kilter_engine::{
 };
 
 use super::{
-    database::{Database, Locked},
+    database::Database,
+    locks::Locked,
     sights::{Sight, saw},
 };
 use crate::support::disk::GENERATION;

@@ -29,6 +29,8 @@ sights! {
     AnswerLost,
     /// A commit was applied after its node had asked what became of it, or was dead.
     AppliedLate,
+    /// A commit arrived under a lease that had expired, and that nobody had taken.
+    CommittedExpired,
     /// The locking read told that the epoch was committed before.
     CommittedBefore,
     /// A row was locked too long.

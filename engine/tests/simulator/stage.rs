@@ -9,16 +9,17 @@ use std::{
     rc::Rc,
 };
 
-use kilter_engine::{Offset, Partition, notes::NoteKind};
+use kilter_engine::{Offset, Partition};
 
 use super::{
     auditor::Auditor,
     database::Database,
-    lease::LEASE_MS,
-    node::{Blamed, Node, Stepped},
+    node::Node,
     process::{Fault, Process},
+    running::{Blamed, Stepped},
     sights::{Sight, saw},
     topic::Topic,
+    weather::Weather,
 };
 use crate::support::{
     rng::Rng,
@@ -28,20 +29,6 @@ use crate::support::{
 
 /// So many calls may stand in their middle at once.
 const DEPTH_MAX: u32 = 3;
-
-/// How rough it is: each happens once in so many steps.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub crash: u64,
-    pub freeze: u64,
-    pub leave: u64,
-    pub outage: u64,
-    pub operator: u64,
-    /// One COMMIT in so many loses its answer.
-    pub lost: u64,
-    /// One pause in so many is a long one.
-    pub nap: u64,
-}
 
 pub struct Stage {
     pub shape: Shape,
@@ -53,14 +40,14 @@ pub struct Stage {
     pub database: RefCell<Database>,
     pub topic: RefCell<Topic>,
     auditor: RefCell<Auditor>,
-    nodes: RefCell<Vec<Rc<Node>>>,
+    pub(super) nodes: RefCell<Vec<Rc<Node>>>,
     nodes_wanted: usize,
-    weather: Weather,
+    pub(super) weather: Weather,
     /// Nothing is broken on purpose any more.
     calm: Cell<bool>,
-    blamed: RefCell<Vec<Blamed>>,
+    pub(super) blamed: RefCell<Vec<Blamed>>,
     owners: Cell<u64>,
-    steps: Cell<u64>,
+    pub(super) steps: Cell<u64>,
     depth: Cell<u32>,
     rng: RefCell<Rng>,
 }
@@ -77,7 +64,7 @@ impl Stage {
         let database = Database::new(
             shape.partitions,
             now_ms.clone(),
-            weather.lost,
+            &weather,
             Rng::new(rng.next()),
         );
         Rc::new(Self {
@@ -104,7 +91,7 @@ impl Stage {
         self.rng.borrow_mut().below(limit)
     }
 
-    fn one_in(&self, n: u64) -> bool {
+    pub(super) fn one_in(&self, n: u64) -> bool {
         self.below(n) == 0
     }
 
@@ -234,7 +221,7 @@ impl Stage {
     }
 
     /// A process is gone: what it held in memory with it.
-    fn bury(&self, process: &Process) {
+    pub(super) fn bury(&self, process: &Process) {
         if process.dead.replace(true) {
             return;
         }
@@ -249,58 +236,6 @@ impl Stage {
         let nodes = self.nodes.borrow();
         let is_dead = |owner| nodes.iter().all(|node| node.process.owner != owner);
         self.topic.borrow_mut().append_late(is_dead);
-    }
-
-    /// Breaks something.
-    fn blow(&self) {
-        let weather = self.weather;
-        let nodes = self.nodes.borrow().clone();
-        if let Some(index) = self.below(1 + nodes.len() as u64).checked_sub(1) {
-            let node = &nodes[index as usize];
-            if self.one_in(weather.crash) {
-                saw(Sight::Crashed);
-                self.bury(&node.process);
-            } else if self.one_in(weather.freeze) {
-                saw(Sight::Froze);
-                let steps = self.below(1_000);
-                node.process.frozen_until.set(self.steps.get() + steps);
-            } else if self.one_in(weather.leave) {
-                node.leaving.set(true);
-            }
-        }
-        if self.one_in(weather.outage) {
-            let until_ms = self.now_ms.get() + self.below(2 * LEASE_MS);
-            self.database.borrow_mut().away_until_ms = until_ms;
-        }
-        if self.one_in(weather.operator) {
-            self.decide();
-        }
-    }
-
-    /// The operator has a look at why a node stopped, or at any record.
-    fn decide(&self) {
-        let blamed = self.blamed.borrow_mut().pop();
-        let (partition, offset, kind) = match blamed {
-            Some(blamed) => (
-                blamed.partition.get(),
-                blamed.offset.get(),
-                NoteKind::IgnoreTime,
-            ),
-            None => {
-                let entry = &self.entries[self.below(self.entries.len() as u64) as usize];
-                let kind = if self.one_in(4) {
-                    NoteKind::IgnoreTime
-                } else {
-                    NoteKind::Refuse
-                };
-                (entry.partition, entry.offset, kind)
-            }
-        };
-        let mut database = self.database.borrow_mut();
-        if !database.is_away() {
-            // Locked: he tries again another day.
-            let _ = database.write_note(partition, offset, kind);
-        }
     }
 
     /// Whoever supervises the nodes starts one where one is missing.
