@@ -186,6 +186,11 @@ impl Database {
                 lease.term == term && lease.owner == owner,
                 "partition {partition}: an epoch of owner {owner}, term {term}, under {lease:?}"
             );
+            assert_eq!(step.after.term, term, "a row that hides its term");
+            assert!(
+                step.before.epoch < step.after.epoch,
+                "an epoch that goes back: {step:?}"
+            );
             let newest = self.rows_of(partition).map(|row| row.term).max();
             assert!(
                 newest <= Some(step.after.term),

@@ -35,6 +35,19 @@ fn one_node_crashes_anywhere() {
 
 #[test]
 fn many_nodes_take_over_anywhere() {
-    let seeds = seeds::play("many_nodes_take_over_anywhere", 12_000, many_nodes::play);
+    let seeds = seeds::play("many_nodes_take_over_anywhere", 12_000, |seed| {
+        many_nodes::play(seed);
+    });
     sights::tell(seeds);
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    for seed in 0..20 {
+        assert_eq!(
+            many_nodes::play(seed),
+            many_nodes::play(seed),
+            "seed {seed}"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! Several nodes on one store and one log: they take partitions by leases, freeze, crash, come
 //! back, and lose the store's answers.
 
+use kilter_engine::epoch::OffsetRow;
+
 use super::{stage::Stage, weather::Weather};
 use crate::support::{
     rng::Rng,
@@ -10,8 +12,9 @@ use crate::support::{
 /// So many steps in calm weather are enough for any log played here.
 const CALM_STEPS_MAX: u64 = 2_000_000;
 
-/// Plays a seed.
-pub fn play(seed: u64) {
+/// Plays a seed. Returns how many steps that took, and the offset rows at the end: the same each
+/// time.
+pub fn play(seed: u64) -> (u64, Vec<OffsetRow>) {
     let mut rng = Rng::new(seed);
     let shape = Shape {
         users: *rng.pick(&[2, 3, 12, 60]),
@@ -51,4 +54,6 @@ pub fn play(seed: u64) {
     }
     stage.audit_the_end();
     stage.clear();
+    let rows = stage.database.borrow().disk.rows.clone();
+    (stage.steps(), rows)
 }

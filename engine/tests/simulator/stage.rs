@@ -111,7 +111,7 @@ impl Stage {
         if self.one_in(40) {
             self.database.borrow_mut().settle_one();
         }
-        if self.one_in(40) {
+        if self.one_in(150) {
             self.late_results();
         }
         self.start_nodes();

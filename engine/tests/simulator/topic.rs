@@ -83,7 +83,7 @@ impl Topic {
         let Some(owner) = dead else {
             return;
         };
-        if self.rng.one_in(2) || self.append_some(owner) {
+        if self.rng.one_in(4) || self.append_some(owner) {
             self.in_flight.remove(&owner);
         } else {
             saw(Sight::LateResults);
