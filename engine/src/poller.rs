@@ -377,7 +377,10 @@ impl<E: std::error::Error> Routing<'_, E> {
                 }
             }
         }
-        if counts && record.timestamp_ms > self.latest_ms {
+        // A time that another range has committed has moved the clock for good, and no note can
+        // be written about it any more: stopping would help nobody.
+        let is_ahead = counts && record.timestamp_ms > self.latest_ms;
+        if is_ahead && !state.is_past_for_some(record.offset) {
             return Err(PollerError::TimeAhead {
                 partition: record.partition,
                 offset: record.offset,

@@ -7,7 +7,6 @@ mod support;
 
 use std::{cell::RefCell, rc::Rc};
 
-use kilter_engine::partitioner::Partitioner;
 use proptest::prelude::*;
 use support::{
     check,
@@ -82,10 +81,10 @@ proptest! {
             window_ms: 60_000,
             wild_time,
             ids: 50,
+            conflicts: 40,
         };
-        let partition_of = move |key: &[u8]| Partitioner::Murmur2.partition(key, partitions);
-        let entries = traffic::log(&shape, &mut Rng::new(seed), partition_of);
-        let mut twin = Twin::new(shape.window_ms, &partition_of);
+        let entries = traffic::log(&shape, &mut Rng::new(seed));
+        let mut twin = Twin::new(shape.window_ms, partitions);
         let log: Vec<(Entry, Judged)> = entries
             .iter()
             .map(|entry| (entry.clone(), twin.judge(entry)))

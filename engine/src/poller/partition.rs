@@ -129,9 +129,14 @@ impl PartitionState {
         }
     }
 
+    /// Whether the store holds some range's state behind this offset, and so the clock there.
+    pub(super) fn is_past_for_some(&self, offset: Offset) -> bool {
+        offset < self.ahead_until
+    }
+
     /// Whether the store holds what a record of this hash at this offset did.
     pub(super) fn is_past(&self, hash: u64, offset: Offset) -> bool {
-        offset < self.ahead_until
+        self.is_past_for_some(offset)
             && self
                 .at
                 .ahead

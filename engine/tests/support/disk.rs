@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use kilter_engine::{
     EpochNumber, Generation, Offset, Partition, Position, Term,
-    epoch::{BalanceImage, Cut, DeadLetter, Epoch, OffsetRow},
+    epoch::{BalanceImage, Cut, DeadLetter, Epoch, OffsetRow, OpenedAccount, RowStep},
     ledger::LedgerEntry,
     log::{Log, Taken},
     record::{NOT_ISSUED, Record},
@@ -57,6 +57,93 @@ impl Disk {
             results: BTreeMap::new(),
         }
     }
+
+    /// What the offset rows say about an epoch that is to be committed.
+    pub fn compare(&self, steps: &[RowStep]) -> Held {
+        let is = |pick: fn(&RowStep) -> &OffsetRow| {
+            steps.iter().all(|step| self.rows.contains(pick(step)))
+        };
+        if steps.iter().any(|step| step.before != step.after) && is(|step| &step.after) {
+            Held::This
+        } else if is(|step| &step.before) {
+            Held::Last
+        } else {
+            Held::Other
+        }
+    }
+
+    /// Makes an epoch's changes, and asserts that each is made for the first time.
+    pub fn apply(&mut self, changes: &Changes) {
+        for image in &changes.balances {
+            let place = (image.account_id.get(), image.currency.to_string());
+            let old = self.balances.insert(place, *image);
+            assert!(
+                old.is_none_or(|old| old.version < image.version),
+                "a version that does not rise: {old:?} {image:?}"
+            );
+        }
+        for entry in &changes.ledger {
+            let old = self.ledger.insert(entry.position, *entry);
+            assert!(
+                old.is_none(),
+                "two effects of one record: {entry:?} {old:?}"
+            );
+        }
+        for account in &changes.opened {
+            let old = self
+                .accounts
+                .insert(account.account_id.get(), account.user_id.to_string());
+            assert!(old.is_none(), "opened twice: {account:?}");
+        }
+        for letter in &changes.dead_letters {
+            let place = (letter.partition.get(), letter.offset.get());
+            let old = self.dead.insert(place, letter.clone());
+            assert!(old.is_none(), "two dead letters of one record: {old:?}");
+        }
+        for step in &changes.rows {
+            let held = self.rows.iter_mut().find(|row| **row == step.before);
+            *held.unwrap_or_else(|| panic!("no offset row {:?}", step.before)) = step.after;
+        }
+    }
+}
+
+/// Which epoch the offset rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The one before: go on.
+    Last,
+    /// This one: it was committed before.
+    This,
+    /// Neither.
+    Other,
+}
+
+/// All that an epoch changes; outlives the call that brought it.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    pub term: Term,
+    pub rows: Vec<RowStep>,
+    balances: Vec<BalanceImage>,
+    ledger: Vec<LedgerEntry>,
+    opened: Vec<OpenedAccount>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl Changes {
+    pub fn of(epoch: &Epoch<'_>) -> Self {
+        let parts = || epoch.parts.iter();
+        Self {
+            term: epoch.term,
+            rows: epoch.rows.to_vec(),
+            balances: parts().flat_map(|part| &part.balances).copied().collect(),
+            ledger: parts().flat_map(|part| &part.ledger).copied().collect(),
+            opened: parts().flat_map(|part| &part.opened).cloned().collect(),
+            dead_letters: parts()
+                .flat_map(|part| &part.dead_letters)
+                .cloned()
+                .collect(),
+        }
+    }
 }
 
 /// One writer's connection.
@@ -94,60 +181,10 @@ impl SimStore {
         if disk.term != epoch.term {
             return Err(Fault::Fenced(disk.term));
         }
-        let held = |step: &OffsetRow| {
-            disk.rows
-                .iter()
-                .position(|row| row.partition == step.partition && row.range == step.range)
-                .unwrap_or_else(|| panic!("no offset row {step:?}"))
-        };
-        let is = |pick: fn(&kilter_engine::epoch::RowStep) -> OffsetRow| {
-            epoch.rows.iter().all(|step| {
-                let row = pick(step);
-                disk.rows[held(&row)] == row
-            })
-        };
-        if epoch.rows.iter().any(|step| step.before != step.after) && is(|step| step.after) {
-            return Ok(Committed::Before);
-        }
-        assert!(
-            is(|step| step.before),
-            "the offset rows are not the last epoch's"
-        );
-        for part in epoch.parts {
-            for image in &part.balances {
-                let place = (image.account_id.get(), image.currency.to_string());
-                let old = disk.balances.insert(place, *image);
-                assert!(
-                    old.is_none_or(|old| old.version < image.version),
-                    "a version that does not rise: {old:?} {image:?}"
-                );
-            }
-            for entry in &part.ledger {
-                let old = disk.ledger.insert(entry.position, *entry);
-                assert!(
-                    old.is_none(),
-                    "two effects of one record: {entry:?} {old:?}"
-                );
-            }
-            for account in &part.opened {
-                let old = disk
-                    .accounts
-                    .insert(account.account_id.get(), account.user_id.to_string());
-                assert!(old.is_none(), "opened twice: {account:?}");
-            }
-            for letter in &part.dead_letters {
-                let place = (letter.partition.get(), letter.offset.get());
-                let old = disk.dead.insert(place, letter.clone());
-                assert!(old.is_none(), "two dead letters of one record: {old:?}");
-            }
-        }
-        for step in epoch.rows {
-            let index = disk
-                .rows
-                .iter()
-                .position(|row| *row == step.before)
-                .unwrap();
-            disk.rows[index] = step.after;
+        match disk.compare(epoch.rows) {
+            Held::This => return Ok(Committed::Before),
+            Held::Last => disk.apply(&Changes::of(epoch)),
+            Held::Other => panic!("the offset rows are not the last epoch's"),
         }
         Ok(Committed::Now)
     }

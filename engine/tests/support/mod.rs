@@ -4,6 +4,7 @@
 pub mod check;
 pub mod disk;
 pub mod rng;
+pub mod topology;
 pub mod traffic;
 pub mod twin;
 pub mod world;

@@ -2,7 +2,7 @@
 //!
 //! The twin judges what was meant and never sees the JSON, so that decoding is checked as well.
 
-use kilter_engine::{Code, CommandKind, record::Mark};
+use kilter_engine::{Code, CommandKind, partitioner::Partitioner, record::Mark};
 
 use super::rng::Rng;
 
@@ -54,6 +54,8 @@ pub struct Shape {
     pub wild_time: bool,
     /// How many different ids a user has; few make duplicates frequent.
     pub ids: u64,
+    /// One OPEN in so many names another user's account.
+    pub conflicts: u64,
 }
 
 const CURRENCIES: [&str; 3] = ["USDT", "usdt", "TEN-CHARS."];
@@ -66,17 +68,17 @@ const KINDS: [CommandKind; 5] = [
 ];
 
 /// Writes a whole log.
-pub fn log(shape: &Shape, rng: &mut Rng, partition_of: impl Fn(&[u8]) -> u32) -> Vec<Entry> {
+pub fn log(shape: &Shape, rng: &mut Rng) -> Vec<Entry> {
+    let partition_of = |key: &[u8]| Partitioner::Murmur2.partition(key, shape.partitions);
     let mut clocks = vec![1_700_000_000_000_i64; shape.partitions as usize];
     let mut offsets = vec![0_u64; shape.partitions as usize];
     let mut claims: Vec<(u64, String)> = Vec::new();
     let mut entries: Vec<Entry> = Vec::with_capacity(shape.records);
     for index in 0..shape.records {
         let (mut value, meaning, user) = command(shape, rng, index);
-        if !entries.is_empty() && rng.one_in(25) {
-            // A client's retry: the same bytes again.
-            let old = rng.pick(&entries);
-            let old = old.clone();
+        // A client's retry: the same bytes again.
+        let old = (!entries.is_empty() && rng.one_in(25)).then(|| rng.pick(&entries).clone());
+        if let Some(old) = old.filter(|old| old.mark != Mark::Oversize) {
             value = old.value.clone();
             push(
                 &mut entries,
@@ -149,7 +151,15 @@ fn push(
         2 => *clock + rng.below(window as u64 / 4) as i64,
         _ => *clock - rng.below(window as u64 / 2) as i64,
     });
+    // The value stays whole and may be a fine command: the mark alone refuses it.
+    let oversize = rng.one_in(150);
+    let meaning = if oversize {
+        Meaning::Bad(Code::Malformed)
+    } else {
+        meaning
+    };
     let mark = match &meaning {
+        _ if oversize => Mark::Oversize,
         Meaning::Open(person) => {
             let free = key == person.user.as_bytes()
                 && partition == right
@@ -206,6 +216,12 @@ fn command(shape: &Shape, rng: &mut Rng, index: usize) -> (Vec<u8>, Meaning, Str
         account,
     };
     if rng.one_in(5) {
+        let account = if rng.one_in(shape.conflicts) {
+            rng.between(1, shape.users)
+        } else {
+            account
+        };
+        let person = Person { account, ..person };
         let json = format!(
             r#"{{"transactionId":"{transaction_id}","userId":"{user}","accountId":{account},"type":"OPEN"}}"#
         );

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bigdecimal::BigDecimal;
-use kilter_engine::{Code, CommandKind, record::Mark};
+use kilter_engine::{Code, CommandKind, partitioner::Partitioner, record::Mark};
 
 use super::traffic::{Entry, Meaning, Person};
 
@@ -44,9 +44,9 @@ pub struct Judged {
 }
 
 /// The twin's whole state.
-pub struct Twin<'a> {
+pub struct Twin {
     window_ms: i64,
-    partition_of: &'a dyn Fn(&[u8]) -> u32,
+    partitions: u32,
     clocks: BTreeMap<u32, i64>,
     accounts: BTreeMap<String, u64>,
     purses: BTreeMap<(u64, &'static str), Purse>,
@@ -54,11 +54,11 @@ pub struct Twin<'a> {
     limit: BigDecimal,
 }
 
-impl<'a> Twin<'a> {
-    pub fn new(window_ms: u64, partition_of: &'a dyn Fn(&[u8]) -> u32) -> Self {
+impl Twin {
+    pub fn new(window_ms: u64, partitions: u32) -> Self {
         Self {
             window_ms: window_ms as i64,
-            partition_of,
+            partitions,
             clocks: BTreeMap::new(),
             accounts: BTreeMap::new(),
             purses: BTreeMap::new(),
@@ -140,7 +140,7 @@ impl<'a> Twin<'a> {
         if entry.key != person.user.as_bytes() {
             return Err(Code::KeyMismatch);
         }
-        if (self.partition_of)(&entry.key) != entry.partition {
+        if Partitioner::Murmur2.partition(&entry.key, self.partitions) != entry.partition {
             return Err(Code::WrongPartition);
         }
         Ok(())

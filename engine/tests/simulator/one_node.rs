@@ -1,17 +1,11 @@
-//! The seeded simulator: one thread plays poller, shards, publisher, writers, store and log, and
-//! crashes the node between any two steps.
+//! One node on a store that answers: the embedded mode. The node crashes between any two steps,
+//! and an old one that should be dead may wake up beside the new one.
 //!
-//! A failing seed is printed; `KILTER_SIM_SEED=n cargo test -p kilter-engine --test simulator`
-//! plays it again, `KILTER_SIM_SEEDS=n` plays that many.
-
-#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
-
-mod support;
+//! A few times as fast as many nodes are, so that it plays that many more seeds.
 
 use std::{cell::RefCell, rc::Rc};
 
-use kilter_engine::partitioner::Partitioner;
-use support::{
+use crate::support::{
     check,
     disk::Disk,
     rng::Rng,
@@ -24,45 +18,8 @@ use support::{
 /// chosen least has had its turn many times by then.
 const IDLE_STEPS_MAX: u64 = 100_000;
 
-#[test]
-fn crash_anywhere_and_go_on() {
-    if let Some(seed) = number("KILTER_SIM_SEED") {
-        play(seed);
-        return;
-    }
-    let seeds = number("KILTER_SIM_SEEDS").unwrap_or(40_000);
-    // Two threads on the two cores of the smallest machine; each seed is one thread's alone.
-    std::thread::scope(|scope| {
-        let halves: Vec<_> = (0..2)
-            .map(|half| {
-                scope.spawn(move || {
-                    for seed in (half..seeds).step_by(2) {
-                        if let Err(panic) = std::panic::catch_unwind(|| play(seed)) {
-                            eprintln!("seed {seed} failed: KILTER_SIM_SEED={seed} plays it again");
-                            std::panic::resume_unwind(panic);
-                        }
-                    }
-                })
-            })
-            .collect();
-        for half in halves {
-            if let Err(panic) = half.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    });
-    println!("{seeds} seeds");
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text:?} is no number")),
-    )
-}
-
-fn play(seed: u64) {
+/// Plays a seed.
+pub fn play(seed: u64) {
     let mut rng = Rng::new(seed);
     let shape = Shape {
         users: *rng.pick(&[1, 3, 12, 60]),
@@ -71,11 +28,11 @@ fn play(seed: u64) {
         window_ms: *rng.pick(&[40, 1_000, 86_400_000]),
         wild_time: rng.one_in(2),
         ids: *rng.pick(&[2, 20, 1000]),
+        conflicts: 40,
     };
     let partitions = shape.partitions;
-    let partition_of = move |key: &[u8]| Partitioner::Murmur2.partition(key, partitions);
-    let entries = traffic::log(&shape, &mut rng, partition_of);
-    let mut twin = Twin::new(shape.window_ms, &partition_of);
+    let entries = traffic::log(&shape, &mut rng);
+    let mut twin = Twin::new(shape.window_ms, partitions);
     let log: Vec<(Entry, Judged)> = entries
         .iter()
         .map(|entry| (entry.clone(), twin.judge(entry)))
