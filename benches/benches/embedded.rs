@@ -251,6 +251,7 @@ impl Work {
                             available: Amount::ZERO,
                             frozen: Amount::ZERO,
                             version: 0,
+                            partition: PARTITION,
                         });
                     }
                 }

@@ -55,7 +55,13 @@ pub struct BalanceImage {
     pub frozen: Amount,
     /// How many commands changed it with success; rises with every image.
     pub version: u64,
+    /// The partition that its user's records come by: the account's `shard_id`, for projections
+    /// that are spread by it.
+    pub partition: Partition,
 }
+
+/// It lies in the padding that the amounts' alignment leaves.
+const _: () = assert!(size_of::<BalanceImage>() == 64);
 
 /// An account that became active in an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]

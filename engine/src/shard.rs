@@ -353,7 +353,7 @@ impl Shard {
             match failure {
                 None => {
                     self.store(
-                        item.key_hash,
+                        item,
                         command.account_id,
                         movement,
                         after,
@@ -380,7 +380,7 @@ impl Shard {
     /// over its balances, and no mark has to be taken back.
     fn store(
         &mut self,
-        user_hash: u64,
+        item: &Item<'_>,
         account_id: AccountId,
         movement: Movement,
         after: BalanceState,
@@ -390,7 +390,7 @@ impl Shard {
             Some(slot) => slot,
             None => self
                 .book
-                .create(movement.account, user_hash, movement.currency),
+                .create(movement.account, item.key_hash, movement.currency),
         };
         let balance = self.book.slot_mut(slot);
         balance.apply(after.available, after.frozen);
@@ -401,6 +401,7 @@ impl Shard {
             available: after.available,
             frozen: after.frozen,
             version: after.version,
+            partition: item.partition,
         };
         let marked = balance.dirty_mark(self.epoch_mark);
         match marked.and_then(|index| images.get_mut(index as usize)) {

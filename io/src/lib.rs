@@ -5,13 +5,16 @@
 //! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
 //! | [`kafka`] | the log: commands in, results and dead letters out |
 //! | [`mysql`] | the store: an epoch is one transaction |
+//! | [`redis`] | balances for readers: the newest image of each |
 //! | [`json`] | results and dead letters as the outside world reads them |
 //!
-//! It knows the engine; the engine knows nothing of it. No threads are started here.
+//! It knows the engine; the engine knows nothing of it. Threads are started only by
+//! [`redis::RedisWriter::spawn`].
 
 pub mod clock;
 pub mod embedded;
 pub mod json;
 pub mod kafka;
 pub mod mysql;
+pub mod redis;
 pub mod results;

@@ -75,6 +75,7 @@ fn deposit(offset: u64, version: u64) -> EpochPart {
             available: after.available,
             frozen: after.frozen,
             version,
+            partition: PARTITION,
         }],
         ledger: vec![LedgerEntry {
             position: Position {

@@ -161,6 +161,7 @@ fn image(account: u64, version: u64) -> BalanceImage {
         available: state(version).available,
         frozen: Amount::ZERO,
         version,
+        partition: Partition::new(0),
     }
 }
 
