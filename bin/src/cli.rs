@@ -26,6 +26,9 @@ pub enum Command {
     Init(Init),
     /// Lead: apply commands from the log until stopped; or stand by for whoever does.
     Serve(Serve),
+    /// Look after the balances in Redis.
+    #[command(subcommand)]
+    Redis(Redis),
     /// Produce commands at a steady rate, and tell how long their results took.
     Load(Load),
     /// Make up commands, apply them through the real path, and audit what came out.
@@ -260,6 +263,13 @@ pub struct Serve {
     /// Where settings come from.
     #[command(flatten)]
     pub source: ConfigArgs,
+}
+
+/// `kilter redis`
+#[derive(Debug, Subcommand)]
+pub enum Redis {
+    /// Offer every balance of the store to Redis: fills an empty one, mends a damaged one.
+    Rebuild(ConfigArgs),
 }
 
 /// `kilter load`

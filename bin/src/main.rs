@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     let answer = match &cli.command {
         Command::Init(init) => servers::init(init),
         Command::Serve(serve) => serve::run(serve),
+        Command::Redis(redis) => servers::redis(redis),
         Command::Load(load) => servers::load(load),
         Command::Demo(demo) if demo.source.is_given() => servers::demo(demo),
         Command::Apply(apply) if apply.source.is_given() => servers::apply(apply),

@@ -5,6 +5,7 @@
 //! server that is away or read-only) is tried again up to a limit; what the server says about the
 //! data stops the node.
 
+mod balances;
 mod claims;
 mod connection;
 mod error;
@@ -18,6 +19,7 @@ mod start;
 mod text;
 mod writer;
 
+pub use balances::BalancePages;
 pub use claims::{Claims, Wish};
 pub use connection::Db;
 pub use error::MysqlError;

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use kilter_io::mysql::{Db, Lease, MysqlError, Taken, owner_name};
 
 use super::{
+    redis::Cache,
     session::{Ended, Session},
     settings::mysql_settings,
     start::{self, FoundLog},
@@ -78,7 +79,8 @@ impl Serving<'_> {
         let Some((mut db, found)) = self.find()? else {
             return Ok(());
         };
-        let observer = Arc::new(());
+        let cache = Cache::start(self.config)?;
+        let observer = cache.observer();
         loop {
             // A name of its own for each life: what an earlier one left behind is nobody's.
             let lease = Arc::new(Lease::new(owner_name(), self.config.lease.ttl));
@@ -100,12 +102,14 @@ impl Serving<'_> {
                 health: self.health,
                 interrupt: self.interrupt,
                 observer: Arc::clone(&observer),
+                cache: &cache,
             };
             if session.run()? == Ended::Asked {
                 break;
             }
         }
         self.health.set(State::Stopping);
+        cache.stop();
         tracing::info!("stopped; everything that was read is committed");
         Ok(())
     }

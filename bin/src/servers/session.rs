@@ -19,6 +19,7 @@ use metrics::gauge;
 use super::{
     keeper::Keeper,
     observe::Figures,
+    redis::Cache,
     settings::mysql_settings,
     start::{self, FoundLog, Running},
 };
@@ -61,6 +62,8 @@ pub struct Session<'a, O> {
     pub health: &'a Arc<Health>,
     /// Whether to stop.
     pub interrupt: &'a Interrupt,
+    /// The writers of Redis.
+    pub cache: &'a Cache,
     /// Hears of commits.
     pub observer: Arc<O>,
 }
@@ -164,6 +167,7 @@ impl<O: Observer> Session<'_, O> {
             });
             if figures.elapsed() >= WATCH_INTERVAL {
                 figures = Instant::now();
+                self.cache.tell_figures();
                 tell_figures(running, keeper, self.config.engine.ring_slots);
             }
             if caught_up && idle.is_worth_taking(&self.lease, self.found.identity.partitions) {
