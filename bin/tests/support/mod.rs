@@ -1,6 +1,9 @@
 //! Runs the real program in directories of its own.
 #![allow(dead_code)]
 
+pub mod servers;
+pub mod twin;
+
 use std::{
     io::Write,
     path::{Path, PathBuf},
