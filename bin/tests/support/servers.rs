@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    future::Future,
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -142,6 +143,39 @@ impl Servers {
         let child = self
             .kilter(&["serve"])
             .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Node {
+            child,
+            log,
+            stopped: false,
+        }
+    }
+
+    /// Starts a node whose clock is wrong by this much.
+    pub fn serve_shifted(&self, shift: &str) -> Node {
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed);
+        let log = self.path(&format!("node-{number}.log"));
+        let plain = self.kilter(&["serve"]);
+        let mut command = Command::new("faketime");
+        command
+            .args(["-f", shift])
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        // Timers must run at their own pace.
+        command
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1");
+        let child = command
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
@@ -680,6 +714,20 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
         }
     }
     records
+}
+
+/// Waits for a future on this thread; the admin client's own thread completes it.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut future = std::pin::pin!(future);
+    let start = Instant::now();
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        assert!(start.elapsed() < DEADLINE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The servers of `bin/stack`, for tests that kill them: one such test at a time.
