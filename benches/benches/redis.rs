@@ -29,6 +29,7 @@ use kilter_benches::host;
 use kilter_engine::{
     AccountId, Amount, Currency, Partition,
     epoch::{BalanceImage, EpochPart},
+    key_hash,
 };
 use kilter_io::redis::{Offers, Projection, RedisSettings, RedisWriter, SCRIPT};
 use redis::{Connection, Value};
@@ -77,9 +78,15 @@ fn main() {
         version += 1;
         parts(balances, version)
     };
-    // The keys come to be, the script is loaded.
+    redis::cmd("SCRIPT")
+        .arg("LOAD")
+        .arg(SCRIPT)
+        .query::<String>(&mut bare)
+        .unwrap();
+    // The keys come to be in an order that is neither's: the server's memory is laid out by it, and
+    // who writes in that order would write faster.
+    straight(&mut bare, &shuffled(next()));
     ours(&projection, &next());
-    straight(&mut bare, &next());
     let mut rates = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         let mut one = |kind: usize, rates: &mut [Vec<f64>; 2]| {
@@ -163,6 +170,16 @@ fn parts(balances: u64, version: u64) -> Vec<EpochPart> {
         ..EpochPart::default()
     };
     images.chunks(PART).map(part).collect()
+}
+
+/// The same balances in an order of their own.
+fn shuffled(parts: Vec<EpochPart>) -> Vec<EpochPart> {
+    let mut images: Vec<BalanceImage> = parts.into_iter().flat_map(|part| part.balances).collect();
+    images.sort_by_key(|image| key_hash(&image.account_id.get().to_le_bytes()));
+    vec![EpochPart {
+        balances: images,
+        ..EpochPart::default()
+    }]
 }
 
 /// Offers all, and waits until it is written.
