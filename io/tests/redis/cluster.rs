@@ -91,6 +91,9 @@ fn each_node_of_a_cluster_is_looked_after() {
     second.run("FLUSHALL");
     converges(&settings, &store);
 
+    // Every writer knows the cluster.
+    (1..=300).for_each(|account| projection.offers().offer_image(&store.commit(account)));
+    converges(&settings, &store);
     // A slot without keys moves: the next balance of its partition finds it.
     let mut slot = redis::cmd("CLUSTER");
     slot.arg("KEYSLOT").arg("{5}");
