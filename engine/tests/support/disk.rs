@@ -123,6 +123,13 @@ impl SimStore {
                 );
             }
             for entry in &part.ledger {
+                let place = (entry.account_id.get(), entry.currency.to_string());
+                assert!(
+                    disk.balances
+                        .get(&place)
+                        .is_none_or(|image| image.partition == entry.position.partition),
+                    "a balance's image names another partition than its records: {entry:?}"
+                );
                 let old = disk.ledger.insert(entry.position, *entry);
                 assert!(
                     old.is_none(),
