@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, Table, presets};
-use kilter_engine::{Partition, decode::decode_key};
+use kilter_engine::{Offset, Partition, decode::decode_key};
 use kilter_io::{
     kafka::{
         CommandConsumer, CommandProducer, KafkaError, KafkaSettings, ResultsReader, SeenResult,
@@ -45,7 +45,6 @@ impl Hear for () {}
 pub struct Client {
     settings: KafkaSettings,
     producer: CommandProducer,
-    consumer: Arc<CommandConsumer>,
     db: Db,
     group: String,
     partitions: Vec<Partition>,
@@ -87,7 +86,6 @@ impl Client {
         let mut client = Self {
             settings,
             producer,
-            consumer,
             db,
             group: config.kafka.group.clone(),
             partitions: (0..count).map(Partition::new).collect(),
@@ -126,8 +124,8 @@ impl Client {
         self.sent
     }
 
-    /// How many records are committed, of all partitions and times.
-    fn committed(&mut self) -> anyhow::Result<u64> {
+    /// The lowest offset of each partition that the store has.
+    fn offsets(&mut self) -> anyhow::Result<Vec<(Partition, u64)>> {
         let rows = mysql::offsets(
             &mut self.db,
             &self.group,
@@ -136,9 +134,26 @@ impl Client {
         )?;
         let lowest = |partition: &Partition| {
             let own = rows.iter().filter(|row| row.partition == *partition);
-            own.map(|row| row.offset.get()).min().unwrap_or(0)
+            let lowest = own.map(|row| row.offset.get()).min();
+            (*partition, lowest.unwrap_or(0))
         };
-        Ok(self.partitions.iter().map(lowest).sum())
+        Ok(self.partitions.iter().map(lowest).collect())
+    }
+
+    /// How many records are committed, of all partitions and times.
+    fn committed(&mut self) -> anyhow::Result<u64> {
+        Ok(self.offsets()?.iter().map(|(_, offset)| offset).sum())
+    }
+
+    /// How many offsets below `ends` are not committed.
+    fn left(&mut self, ends: &[(Partition, Offset)]) -> anyhow::Result<u64> {
+        let offsets = self.offsets()?;
+        let left = ends.iter().map(|(partition, end)| {
+            let own = offsets.iter().find(|(other, _)| other == partition);
+            end.get()
+                .saturating_sub(own.map_or(0, |(_, offset)| *offset))
+        });
+        Ok(left.sum())
     }
 
     /// How many of what was produced are committed, if nobody else produced.
@@ -174,25 +189,22 @@ impl Client {
         progress: &mut Progress,
     ) -> anyhow::Result<Counts> {
         self.producer.finish(self.settings.outage_limit)?;
-        let mut end = 0;
-        for partition in &self.partitions {
-            end += self.consumer.range(*partition)?.end;
-        }
-        let mut last = (self.committed()?, Instant::now());
-        while last.0 < end && !interrupt.is_asked() {
+        let ends = self.producer.ends();
+        let mut last = (self.left(&ends)?, Instant::now());
+        while last.0 > 0 && !interrupt.is_asked() {
             std::thread::sleep(LOOK_INTERVAL);
-            let committed = self.committed()?;
-            if committed > last.0 {
-                last = (committed, Instant::now());
+            let left = self.left(&ends)?;
+            if left < last.0 {
+                last = (left, Instant::now());
             } else if last.1.elapsed() >= self.settings.outage_limit {
                 bail!(
                     "nothing was committed for {} s, {} records are left; see what the leading \
                      node says",
                     self.settings.outage_limit.as_secs(),
-                    end - committed
+                    left
                 );
             }
-            let left = end - last.0;
+            let left = last.0;
             progress.set(self.sent - left.min(self.sent), || {
                 format!("{left} records to be committed")
             });

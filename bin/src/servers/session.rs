@@ -153,7 +153,7 @@ impl<O: Observer> Session<'_, O> {
             }
             keeper.check()?;
             node.check()?;
-            caught_up = caught_up || lag(node, &running.ends) == 0;
+            caught_up = caught_up || lag(running) == 0;
             self.health.set(if keeper.is_paused() {
                 State::Paused {
                     why: "the lease has run out and cannot be renewed".into(),
@@ -161,9 +161,7 @@ impl<O: Observer> Session<'_, O> {
             } else if caught_up {
                 State::Ready
             } else {
-                State::CatchingUp {
-                    lag: lag(node, &running.ends),
-                }
+                State::CatchingUp { lag: lag(running) }
             });
             if figures.elapsed() >= WATCH_INTERVAL {
                 figures = Instant::now();
@@ -187,12 +185,14 @@ impl<O: Observer> Session<'_, O> {
     }
 }
 
-/// How many records up to `ends` are not committed.
-fn lag(node: &Node, ends: &[(Partition, u64)]) -> u64 {
-    node.offsets()
+/// How many records up to where the log ended at the start are not committed.
+fn lag(running: &Running) -> u64 {
+    let offsets = running.node.offsets();
+    offsets
         .map(|(partition, offset)| {
-            let end = ends.iter().find(|(other, _)| *other == partition);
-            end.map_or(0, |(_, end)| end.saturating_sub(offset.get()))
+            let at = running.watch.effective(partition, offset);
+            let end = running.ends.iter().find(|(other, _)| *other == partition);
+            end.map_or(0, |(_, end)| end.saturating_sub(at))
         })
         .sum()
 }
@@ -220,7 +220,7 @@ fn tell_figures(running: &Running, keeper: &Keeper, ring_slots: usize) {
     for (partition, offset) in node.offsets() {
         let label = partition.to_string();
         if let Some(end) = running.watch.end(partition) {
-            let lag = end.saturating_sub(offset.get());
+            let lag = end.saturating_sub(running.watch.effective(partition, offset));
             gauge!(names::LAG_RECORDS, "partition" => label.clone()).set(lag as f64);
             gauge!(names::LAG_SECONDS, "partition" => label).set(node.lag_seconds(partition));
         }

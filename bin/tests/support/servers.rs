@@ -154,39 +154,6 @@ impl Servers {
         }
     }
 
-    /// Starts a node whose clock is wrong by this much.
-    pub fn serve_shifted(&self, shift: &str) -> Node {
-        let number = self.nodes.fetch_add(1, Ordering::Relaxed);
-        let log = self.path(&format!("node-{number}.log"));
-        let plain = self.kilter(&["serve"]);
-        let mut command = Command::new("faketime");
-        command
-            .args(["-f", shift])
-            .arg(plain.get_program())
-            .args(plain.get_args());
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        // Timers must run at their own pace.
-        command
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("DONT_FAKE_MONOTONIC", "1");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Node {
-            child,
-            log,
-            stopped: false,
-        }
-    }
-
     /// Starts a node and waits until it works.
     pub fn serve_ready(&self, env: &[(&str, &str)]) -> Node {
         let node = self.serve(env);

@@ -83,6 +83,13 @@ impl Disk {
             );
         }
         for entry in &changes.ledger {
+            let place = (entry.account_id.get(), entry.currency.to_string());
+            assert!(
+                self.balances
+                    .get(&place)
+                    .is_none_or(|image| image.partition == entry.position.partition),
+                "a balance's image names another partition than its records: {entry:?}"
+            );
             let old = self.ledger.insert(entry.position, *entry);
             assert!(
                 old.is_none(),

@@ -1,6 +1,7 @@
 //! The consumer of the command topic, and what its threads have to say.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString, c_void},
     sync::{
         Arc,
@@ -63,11 +64,22 @@ impl ConsumerContext for Voice {
     }
 }
 
+/// How far a partition was seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Behind the last record that was handed over.
+    record: u64,
+    /// Where the log ended when there was nothing left to hand over.
+    end: u64,
+}
+
 /// A consumer of the command topic: shared by the poller and by whoever watches.
 pub struct CommandConsumer {
     pub(super) consumer: BaseConsumer<Voice>,
     pub(super) topic: String,
     topic_c: CString,
+    /// How far each partition was seen, markers of transactions included.
+    seen: parking_lot::Mutex<BTreeMap<u32, Seen>>,
     /// Boxed, because librdkafka's threads keep its address until the client is gone.
     waker: parking_lot::Mutex<Option<Box<Waker>>>,
 }
@@ -88,6 +100,7 @@ impl CommandConsumer {
             topic: settings.commands.clone(),
             topic_c: CString::new(settings.commands.as_str())
                 .map_err(failed("name the command topic"))?,
+            seen: parking_lot::Mutex::new(BTreeMap::new()),
             waker: parking_lot::Mutex::new(None),
         }))
     }
@@ -126,6 +139,23 @@ impl CommandConsumer {
         match (u64::try_from(low), u64::try_from(high)) {
             (Ok(low), Ok(high)) if known => Some((low, high)),
             _ => None,
+        }
+    }
+
+    /// There is nothing left to hand over from `record`, behind the last one, up to `end`.
+    pub(super) fn saw_end(&self, partition: u32, record: u64, end: u64) {
+        self.seen.lock().insert(partition, Seen { record, end });
+    }
+
+    /// Where a partition is that is committed up to `offset`: past what holds no record, such as
+    /// the markers of transactions, if nothing else lies between.
+    pub fn effective(&self, partition: Partition, offset: Offset) -> u64 {
+        let seen = self.seen.lock().get(&partition.get()).copied();
+        let seen = seen.unwrap_or_default();
+        if offset.get() >= seen.record {
+            offset.get().max(seen.end)
+        } else {
+            offset.get()
         }
     }
 

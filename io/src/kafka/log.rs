@@ -41,6 +41,8 @@ struct Place {
     partition: Partition,
     generation: Generation,
     clock_ms: i64,
+    /// Behind the last record that was looked at.
+    behind: u64,
 }
 
 /// Offers the records of assigned partitions, in order, each OPEN with the verdict on its claim.
@@ -102,6 +104,7 @@ impl KafkaLog {
                     partition: at.partition(),
                     generation: at.generation(),
                     clock_ms: at.clock_ms(),
+                    behind: at.offset().get(),
                 })
                 .collect(),
             notes: start.notes,
@@ -141,6 +144,7 @@ impl KafkaLog {
                     why: format!("partition {partition} came and was never asked for"),
                 });
             };
+            place.behind = offset + 1;
             let Some(time_ms) = fetched.log_time_ms() else {
                 return Err(KafkaError::ProducersTime {
                     topic: self.consumer.topic.clone(),
@@ -197,6 +201,13 @@ impl KafkaLog {
     ) -> Result<(), KafkaError> {
         use ffi::rd_kafka_resp_err_t as Code;
         match code {
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                let own = |place: &&Place| place.partition.get() == fetched.partition();
+                let behind = self.places.iter().find(own).map_or(0, |place| place.behind);
+                self.consumer
+                    .saw_end(fetched.partition(), behind, fetched.offset());
+                Ok(())
+            }
             Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
             | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => Err(KafkaError::OutOfRange {
                 partition: Partition::new(fetched.partition()),

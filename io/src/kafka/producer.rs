@@ -1,6 +1,7 @@
 //! Commands to the log, for demos, loads and tools: what a client of the log does.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,9 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kilter_engine::{Offset, Partition};
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext,
+    ClientContext, Message,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError as ClientError, RDKafkaErrorCode},
     message::DeliveryResult,
@@ -27,6 +29,8 @@ use super::{
 struct Answers {
     voice: Voice,
     answered: AtomicU64,
+    /// The last offset of each partition that was given to a command.
+    last: Mutex<BTreeMap<i32, i64>>,
     failure: Mutex<Option<String>>,
 }
 
@@ -45,7 +49,11 @@ impl ProducerContext for Answers {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
-            Ok(_) => {
+            Ok(message) => {
+                let mut last = self.last.lock();
+                let held = last.entry(message.partition()).or_default();
+                *held = message.offset().max(*held);
+                drop(last);
                 self.answered.fetch_add(1, Ordering::Relaxed);
             }
             Err((error, _)) => {
@@ -126,6 +134,19 @@ impl CommandProducer {
     /// How many were acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.producer.context().answered.load(Ordering::Relaxed)
+    }
+
+    /// Behind the last command of each partition that was acknowledged.
+    pub fn ends(&self) -> Vec<(Partition, Offset)> {
+        let last = self.producer.context().last.lock();
+        last.iter()
+            .map(|(partition, offset)| {
+                (
+                    Partition::new(*partition as u32),
+                    Offset::new(*offset as u64 + 1),
+                )
+            })
+            .collect()
     }
 
     /// Waits until all that was handed over is acknowledged.

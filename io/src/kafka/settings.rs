@@ -38,6 +38,7 @@ const FIXED: &[(&str, &str)] = &[
     ("acks", "all"),
     ("request.required.acks", "-1"),
     ("enable.gapless.guarantee", "false"),
+    ("enable.partition.eof", "true"),
 ];
 
 /// For latency: an empty fetch waits at the broker, where a record ends the wait at once; after a
@@ -48,7 +49,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
-    ("enable.partition.eof", "false"),
+    ("enable.partition.eof", "true"),
     ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.error.backoff.ms", "50"),

@@ -51,6 +51,11 @@ impl LogWatch {
         self.consumer.commit_for_lag(offsets);
     }
 
+    /// Where a partition is that is committed up to `offset`: past what holds no record.
+    pub fn effective(&self, partition: Partition, offset: Offset) -> u64 {
+        self.consumer.effective(partition, offset)
+    }
+
     /// The log's end, as last heard.
     pub fn end(&self, partition: Partition) -> Option<u64> {
         self.consumer.cached_range(partition).map(|(_, end)| end)

@@ -35,7 +35,15 @@ pub(super) struct FullOffer {
     back_off: BackOff,
     pulse: Pulse,
     source_failed: bool,
+    /// What was said since every balance had landed; it is not said again on each try.
+    told: Told,
     check_interval: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    begin: bool,
+    lost: bool,
 }
 
 impl FullOffer {
@@ -53,6 +61,7 @@ impl FullOffer {
             back_off: BackOff::new(settings),
             pulse: Pulse::new(settings.address()),
             source_failed: false,
+            told: Told::default(),
             check_interval: settings.check_interval,
         }
     }
@@ -83,10 +92,12 @@ impl FullOffer {
             if self.known.as_ref() == Some(&sights) {
                 return Ok(true);
             }
-            tracing::info!(
-                first = self.known.is_none(),
-                "offering every balance to Redis: it may lack some"
-            );
+            if !std::mem::replace(&mut self.told.begin, true) {
+                tracing::info!(
+                    first = self.known.is_none(),
+                    "offering every balance to Redis: it may lack some"
+                );
+            }
         }
         while !stop.load(Ordering::Acquire) {
             self.give_way(stop);
@@ -102,11 +113,17 @@ impl FullOffer {
                     tracing::info!("every balance was offered to Redis");
                     self.pulse.up(&self.status);
                     self.known = Some(sights);
+                    self.told = Told::default();
                     self.status.count_full_offer();
                     return Ok(true);
                 }
                 Step::Lost => {
-                    tracing::warn!("Redis lost balances while all were offered to it; once more");
+                    if !std::mem::replace(&mut self.told.lost, true) {
+                        tracing::warn!(
+                            "Redis lost balances while all were offered to it; once more, until it \
+                             keeps them"
+                        );
+                    }
                     return Ok(false);
                 }
             }

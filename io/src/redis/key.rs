@@ -58,6 +58,11 @@ impl Keys {
         self.slot_of_tag(partition.get())
     }
 
+    /// Whether the prefix has a tag, which then brings every key of ours to one node.
+    pub(super) fn are_together(&self) -> bool {
+        tag_of(self.prefix.as_bytes()).is_some()
+    }
+
     /// The slot of a key with this number as its tag.
     pub(super) fn slot_of_tag(&self, tag: u32) -> u16 {
         if let Some(own) = tag_of(self.prefix.as_bytes()) {

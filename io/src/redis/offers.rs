@@ -90,6 +90,9 @@ impl Offers {
 
     /// Takes in some balances, in any order of versions: a newer one that waits stays.
     pub fn offer_images(&self, images: &[BalanceImage]) {
+        if images.is_empty() {
+            return;
+        }
         // By counting sort, so that the images of a stripe come together.
         let mut ends = vec![0_u32; self.stripes.len()];
         let places: Vec<u32> = images
@@ -244,6 +247,45 @@ mod tests {
         for (image, account) in taken.iter().zip(1..) {
             assert_eq!(image.account_id.get(), account);
             assert_eq!(image.version, if account == 8 { 6 } else { 5 });
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is offered, taken and put back in whatever order: what comes out last of a
+        /// balance, or still waits, is its newest image.
+        #[test]
+        fn nothing_newer_is_lost(steps in proptest::collection::vec((1_u64..20, 1_u64..50, 0_usize..6), 1..300)) {
+            let offers = Offers::new(2, 10);
+            let mut newest = std::collections::BTreeMap::new();
+            let mut written = std::collections::BTreeMap::new();
+            for (account, version, limit) in steps {
+                offers.offer_image(&image(account, version));
+                let best = newest.entry(account).or_insert(version);
+                *best = version.max(*best);
+                let mut taken = Vec::new();
+                offers.take((account % 2) as usize, limit, &mut taken);
+                assert!(taken.len() <= limit);
+                // Every other one does not get through.
+                for (index, image) in taken.iter().enumerate() {
+                    if index % 2 == 0 {
+                        offers.offer_image(image);
+                    } else {
+                        let best = written.entry(image.account_id.get()).or_insert(0);
+                        *best = image.version.max(*best);
+                    }
+                }
+                assert!(offers.waiting() <= newest.len());
+            }
+            let mut left = Vec::new();
+            for writer in 0..2 {
+                offers.take(writer, 1000, &mut left);
+            }
+            for image in left {
+                let best = written.entry(image.account_id.get()).or_insert(0);
+                *best = image.version.max(*best);
+            }
+            assert_eq!(written, newest);
+            assert_eq!(offers.waiting(), 0);
         }
     }
 

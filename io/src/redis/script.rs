@@ -21,6 +21,9 @@ for i = 1, #KEYS do
   local old = redis.pcall('HGET', key, 'version')
   local newer = true
   if type(old) == 'table' then
+    if not string.find(old.err, 'WRONGTYPE', 1, true) then
+      return old
+    end
     redis.call('DEL', key)
   elseif old then
     local more = #old - #version

@@ -79,8 +79,10 @@ impl Sender {
         self.order.clear();
         self.order.extend_from_slice(images);
         if self.servers.settings().cluster {
-            // The keys of a call have one tag.
-            self.order.sort_unstable_by_key(|image| image.partition);
+            // The keys of a call have one tag, the calls of a trip one server.
+            let servers = &self.servers;
+            self.order
+                .sort_by_cached_key(|image| (servers.index_of(image).ok(), image.partition));
         }
         for load in 0..=LOADS {
             if load > 0 {

@@ -1,6 +1,6 @@
 //! The server, or the nodes of a cluster and what each of them keeps.
 
-use kilter_engine::{Partition, epoch::BalanceImage};
+use kilter_engine::epoch::BalanceImage;
 use redis::Value;
 
 use super::{
@@ -78,9 +78,14 @@ impl Servers {
             return vec![(0, None)];
         }
         let tag_of = |index: usize| {
-            // Some 10 tries a node find one, unless the prefix has a tag of its own.
-            (0..u32::from(SLOTS) * 4).find(|&tag| {
-                let slot = self.keys.slot(Partition::new(tag));
+            // About as many tries as there are nodes find one.
+            let tags = if self.keys.are_together() {
+                1
+            } else {
+                u32::from(SLOTS) * 16
+            };
+            (0..tags).find(|&tag| {
+                let slot = self.keys.slot_of_tag(tag);
                 self.slots.get(usize::from(slot)).copied() == Some(index as u16)
             })
         };

@@ -10,6 +10,9 @@ use kilter_engine::{AccountId, Currency, balance_hash, epoch::BalanceImage};
 /// Room that is kept when nothing waits any more, in images.
 const KEPT: usize = 1024;
 
+/// How much room, in turns, is cleared at once as cheaply as one turn is removed.
+const CLEARS: usize = 16;
+
 /// Images in the order their balances came, and where each is.
 #[derive(Debug, Default)]
 pub(super) struct Stripe {
@@ -44,11 +47,20 @@ impl Stripe {
     /// Moves up to `limit` images to the end of `to`, first come, first gone.
     pub(super) fn take(&mut self, limit: usize, to: &mut Vec<BalanceImage>) {
         let count = limit.min(self.images.len());
-        for image in self.images.drain(..count) {
-            let turn = self.turns.remove(&Key::of(&image));
-            assert_eq!(turn, Some(self.first), "an image out of its turn");
-            self.first += 1;
-            to.push(image);
+        let is_all = count == self.images.len();
+        if is_all && count * CLEARS >= self.turns.capacity() {
+            // Most often all goes: forgetting every turn at once saves a cache miss for each.
+            assert_eq!(self.turns.len(), count, "a turn without an image");
+            self.turns.clear();
+            self.first += count as u64;
+            to.extend(self.images.drain(..));
+        } else {
+            for image in self.images.drain(..count) {
+                let turn = self.turns.remove(&Key::of(&image));
+                assert_eq!(turn, Some(self.first), "an image out of its turn");
+                self.first += 1;
+                to.push(image);
+            }
         }
         if self.images.is_empty() && self.images.capacity() > 2 * KEPT {
             // After an outage, the memory goes back.

@@ -174,6 +174,10 @@ pub struct Store {
     rows: Arc<Mutex<BTreeMap<(AccountId, Currency), BalanceImage>>>,
     /// So many pages fail.
     pub faults: Arc<AtomicU64>,
+    /// The page behind this account waits until this is another one.
+    pub gate: Arc<AtomicU64>,
+    /// Pages that came to the gate.
+    pub at_gate: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -225,6 +229,11 @@ impl BalanceSource for Store {
             .is_ok()
         {
             return Err("the store is away".into());
+        }
+        let gate = after.map_or(0, |(account, _)| account.get());
+        if gate > 0 && self.gate.load(Ordering::SeqCst) == gate {
+            self.at_gate.fetch_add(1, Ordering::SeqCst);
+            wait_for("the gate", || self.gate.load(Ordering::SeqCst) != gate);
         }
         let rows = self.rows.lock();
         let behind = |key: &(AccountId, Currency)| after.is_none_or(|after| *key > after);
