@@ -22,6 +22,7 @@ mod progress;
 mod servers;
 mod show;
 mod signals;
+mod source;
 mod threads;
 mod units;
 
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Command::Accounts(show) => show::accounts(show),
         Command::Ledger(ledger) => show::ledger(ledger),
         Command::DeadLetters(show) => show::dead_letters(show),
-        Command::Audit(data) => audit::run(&data.data),
+        Command::Audit(args) => audit::run(args),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
         Command::Config(config) => config::run(config),

@@ -3,6 +3,8 @@
 mod init;
 mod keeper;
 mod observe;
+pub mod operator;
+pub mod read;
 mod reload;
 mod serve;
 mod session;

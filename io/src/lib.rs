@@ -5,7 +5,7 @@
 //! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
 //! | [`kafka`] | the log: commands in, results and dead letters out |
 //! | [`mysql`] | the store: an epoch is one transaction |
-//! | [`json`] | results and dead letters as the outside world reads them |
+//! | [`rows`], [`json`] | balances, ledger entries, results and dead letters as the outside world reads them |
 //!
 //! It knows the engine; the engine knows nothing of it. No threads are started here.
 
@@ -15,3 +15,4 @@ pub mod json;
 pub mod kafka;
 pub mod mysql;
 pub mod results;
+pub mod rows;

@@ -44,6 +44,33 @@ pub(super) fn read(
     rows.into_iter().map(row).collect()
 }
 
+/// All offset rows, each with its group and topic.
+pub(super) fn all(db: &mut Db) -> Result<Vec<((String, String), OffsetRow)>, MysqlError> {
+    type Owner = (Vec<u8>, Vec<u8>);
+    let failed = failed("read its offsets");
+    let owners: Vec<Owner> = db
+        .conn
+        .query("SELECT DISTINCT consumer_group, topic FROM consumer_offsets ORDER BY 1, 2")
+        .map_err(failed)?;
+    let mut found = Vec::new();
+    for (group, topic) in owners {
+        let rows: Vec<Row> = db
+            .conn
+            .exec(
+                "SELECT `partition`, first_hash, last_hash, generation, `offset`, clock_ms, \
+                 last_key_hash, last_timestamp_ms, term, epoch FROM consumer_offsets \
+                 WHERE consumer_group = ? AND topic = ? ORDER BY `partition`, first_hash",
+                (&group, &topic),
+            )
+            .map_err(failed)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for held in rows {
+            found.push(((text(&group), text(&topic)), row(held)?));
+        }
+    }
+    Ok(found)
+}
+
 fn row(row: Row) -> Result<OffsetRow, MysqlError> {
     type Numbers = (u32, u64, u64, u32, u64, i64, u64, i64, u64, u64);
     let (partition, first, last, generation, offset, clock_ms, key_hash, timestamp_ms, term, epoch) =
