@@ -570,7 +570,11 @@ fn notes_are_about_records_ahead_only() {
     };
     let error = add_note(&mut node.db, GROUP, TOPIC, &note(1), "too late").unwrap_err();
     assert!(matches!(error, MysqlError::Note { .. }), "{error}");
+    let error = add_note(&mut node.db, GROUP, TOPIC, &note(2), "led").unwrap_err();
+    assert!(error.to_string().contains("is led by"), "{error}");
+    node.lease.release(&mut node.db, &node.taken, true).unwrap();
     add_note(&mut node.db, GROUP, TOPIC, &note(2), "in time").unwrap();
+    node.taken = node.lease.take(&mut node.db, 1, 1).unwrap();
     let again = started(&mut node.db, &node.lease, &node.taken, &[HashRange::ALL]);
     assert_eq!(again.notes, [note(2)]);
 }

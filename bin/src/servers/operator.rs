@@ -118,7 +118,7 @@ pub fn note(config: &Config, args: &cli::Note, kind: NoteKind) -> anyhow::Result
         &args.reason,
     )?;
     println!(
-        "noted for partition {partition} offset {}: it is {}, by whoever leads after the next start",
+        "noted for partition {partition} offset {}: it is {}",
         args.offset,
         meaning(kind)
     );

@@ -51,11 +51,12 @@ pub fn notes(db: &mut Db, generation: Generation) -> Result<Vec<Note>, MysqlErro
         .collect()
 }
 
-/// Writes a note about a record that no hash range has passed.
+/// Writes a note about a record that no hash range has passed, of a partition that nobody leads:
+/// a leader reads the notes when it starts, and would pass by a later one.
 ///
 /// # Errors
 ///
-/// [`MysqlError::Note`] if one has, or when it cannot be written.
+/// [`MysqlError::Note`] if that is not so, or when it cannot be written.
 pub fn add_note(
     db: &mut Db,
     group: &str,
@@ -100,6 +101,7 @@ fn add_inside(
             ),
         });
     }
+    end_old_lease(db, note.partition)?;
     db.conn
         .exec_drop(
             "REPLACE INTO kilter_notes \
@@ -114,4 +116,46 @@ fn add_inside(
             ),
         )
         .map_err(failed("write the note"))
+}
+
+/// Refuses while the partition is led, and takes the name of a leader whose lease has run out off
+/// it: it knows no later notes, and could still go on.
+fn end_old_lease(db: &mut Db, partition: Partition) -> Result<(), MysqlError> {
+    let failed = failed("see who leads");
+    // As an epoch does: offset rows first, then the lease.
+    let term: Option<u64> = db
+        .conn
+        .exec_first(
+            "SELECT term FROM leader_locks FORCE INDEX (PRIMARY) WHERE id = ? FOR UPDATE",
+            (partition.get(),),
+        )
+        .map_err(failed)?;
+    if term.is_none() {
+        return Ok(());
+    }
+    // A statement of its own: time stands still within a statement that waited for a lock.
+    let leader: Option<Vec<u8>> = db
+        .conn
+        .exec_first(
+            "SELECT consumer_id FROM leader_locks FORCE INDEX (PRIMARY) WHERE id = ? \
+             AND consumer_id IS NOT NULL AND expires_at >= UTC_TIMESTAMP(6)",
+            (partition.get(),),
+        )
+        .map_err(failed)?;
+    if let Some(leader) = leader {
+        return Err(MysqlError::Note {
+            why: format!(
+                "partition {partition} is led by {}, which read the notes when it started; stop \
+                 it, write the note, and start it again",
+                String::from_utf8_lossy(&leader)
+            ),
+        });
+    }
+    db.conn
+        .exec_drop(
+            "UPDATE leader_locks FORCE INDEX (PRIMARY) \
+             SET consumer_id = NULL, expires_at = NULL WHERE id = ?",
+            (partition.get(),),
+        )
+        .map_err(failed)
 }
