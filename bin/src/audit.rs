@@ -1,12 +1,11 @@
 //! `kilter audit`: the store held against the log.
 
-use anyhow::bail;
 use kilter_io::embedded::{
     DataDir,
     audit::{AuditReport, audit},
 };
 
-use crate::{Answer, cli, progress::Progress, source::Place};
+use crate::{Answer, cli, progress::Progress, servers, source::Place};
 
 /// Runs `kilter audit`.
 ///
@@ -16,7 +15,7 @@ use crate::{Answer, cli, progress::Progress, source::Place};
 pub fn run(args: &cli::Audit) -> anyhow::Result<Answer> {
     let path = match args.source.place()? {
         Place::Directory(path) => path,
-        Place::Servers(_) => bail!("not yet"),
+        Place::Servers(config) => return servers::audit::run(&config, args.replay),
     };
     let dir = DataDir::open_for_reading(&path)?;
     let report = check(&dir)?;

@@ -1,5 +1,6 @@
 //! The deployed mode: the log in Kafka, the store in MySQL, the projection in Redis.
 
+pub mod audit;
 mod init;
 mod keeper;
 mod observe;

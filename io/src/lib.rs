@@ -5,10 +5,12 @@
 //! | [`embedded`] | one directory with a log and a store: everything on one machine, no servers |
 //! | [`kafka`] | the log: commands in, results and dead letters out |
 //! | [`mysql`] | the store: an epoch is one transaction |
+//! | [`mod@audit`] | store, ledger and log held against each other |
 //! | [`rows`], [`json`] | balances, ledger entries, results and dead letters as the outside world reads them |
 //!
 //! It knows the engine; the engine knows nothing of it. No threads are started here.
 
+pub mod audit;
 pub mod clock;
 pub mod embedded;
 pub mod json;

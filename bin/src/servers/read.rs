@@ -10,7 +10,7 @@ use kilter_io::{
     rows::LedgerRow,
 };
 
-use super::settings::{kafka_settings, mysql_settings};
+use super::settings::{kafka_settings, mysql_settings, store_settings};
 use crate::config::{Config, Ledger};
 
 /// The longest wait for a record while there are more.
@@ -52,6 +52,7 @@ pub fn ledger<E: From<MysqlError> + From<KafkaError>>(
     account_id: Option<AccountId>,
     each: impl FnMut(LedgerRow) -> Result<(), E>,
 ) -> Result<(), E> {
+    store.expect(&store_settings(config))?;
     match config.engine.ledger {
         Ledger::Mysql => store.ledger(account_id, each),
         Ledger::Topic => {

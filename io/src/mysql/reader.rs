@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kilter_engine::{AccountId, Amount, Generation, Offset, Partition, epoch::OffsetRow};
+use kilter_engine::{
+    AccountId, Amount, Generation, Offset, Partition, epoch::OffsetRow, notes::Note,
+};
 use mysql::{
     Row,
     prelude::{FromValue, Queryable},
@@ -11,8 +13,10 @@ use mysql::{
 use super::{
     connection::Db,
     error::{MysqlError, failed},
+    notes::notes,
     rows, schema,
     settings::MysqlSettings,
+    start::{self, KnownLog, StoreSettings},
 };
 use crate::rows::{AccountRow, BalanceRow, LedgerRow};
 
@@ -91,9 +95,31 @@ impl MysqlReader {
         Ok(Self { db })
     }
 
-    /// The connection, inside its snapshot: for what other readers of this module's tables read.
-    pub fn db(&mut self) -> &mut Db {
-        &mut self.db
+    /// Refuses a store that belongs to other settings than these.
+    ///
+    /// # Errors
+    ///
+    /// [`MysqlError::Differs`], or when its settings cannot be read.
+    pub fn expect(&mut self, asked: &StoreSettings) -> Result<(), MysqlError> {
+        start::expect_settings(&mut self.db, asked)
+    }
+
+    /// Operators' notes about a log generation.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn notes(&mut self, generation: Generation) -> Result<Vec<Note>, MysqlError> {
+        notes(&mut self.db, generation)
+    }
+
+    /// Every life of the log, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn logs(&mut self) -> Result<Vec<KnownLog>, MysqlError> {
+        start::known_logs(&mut self.db)
     }
 
     /// Balances by account and currency.
@@ -119,7 +145,7 @@ impl MysqlReader {
     /// # Errors
     ///
     /// As for all of them.
-    pub(super) fn balances_of<E: From<MysqlError>>(
+    pub(crate) fn balances_of<E: From<MysqlError>>(
         &mut self,
         (first, last): (i64, i64),
         each: impl FnMut(BalanceRow) -> Result<(), E>,
@@ -181,7 +207,7 @@ impl MysqlReader {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub(super) fn accounts_behind(
+    pub(crate) fn accounts_behind(
         &mut self,
         id: i64,
         most: usize,
@@ -234,7 +260,7 @@ impl MysqlReader {
     /// # Errors
     ///
     /// As there.
-    pub(super) fn ledger_of<E: From<MysqlError>>(
+    pub(crate) fn ledger_of<E: From<MysqlError>>(
         &mut self,
         (first, last): (i64, i64),
         each: impl FnMut(LedgerRow) -> Result<(), E>,
@@ -305,7 +331,7 @@ impl MysqlReader {
 const JOIN: &str = "LEFT JOIN accounts AS a ON a.id = t.account_id";
 
 /// The cells of a row, from left to right.
-pub(super) struct Cells {
+struct Cells {
     row: Row,
     next: usize,
     what: &'static str,
