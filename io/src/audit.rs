@@ -3,10 +3,12 @@
 //! One pass over one snapshot, a thousand accounts at a time, so that memory holds a thousand
 //! accounts with their balances, and of the account that is looked at the transaction ids of its
 //! window. The entries come by the ledger's index on the account; within it they lie in log order,
-//! because a user has one partition.
+//! because a user has one partition. [`replay`](replay::replay) goes further and applies the log
+//! once more.
 
 mod account;
 mod offsets;
+pub mod replay;
 mod report;
 
 use std::collections::BTreeMap;

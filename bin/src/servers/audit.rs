@@ -2,14 +2,14 @@
 
 use kilter_engine::epoch::OffsetRow;
 use kilter_io::{
-    audit::{self, Audited, Kind, Report},
+    audit::{self, Audited, Kind, Report, replay::Asked},
     kafka::{CommandConsumer, KafkaError, TopicLedger},
     mysql::MysqlReader,
 };
 
 use super::{
     read,
-    settings::{kafka_settings, store_settings},
+    settings::{kafka_settings, mysql_settings, node_settings, store_settings},
     start::identity_of,
 };
 use crate::{
@@ -45,8 +45,29 @@ pub fn run(config: &Config, replay: bool) -> anyhow::Result<Answer> {
     progress.finish();
     against_log(config, &mut store, &offsets, &mut report)?;
     against_projection(config);
-    let _ = replay;
-    Ok(print(&report))
+    let mut impossible = None;
+    if replay {
+        let asked = Asked {
+            kafka: &kafka_settings(config),
+            mysql: &mysql_settings(config),
+            offsets: &offsets,
+            partitioner: config.kafka.partitioner,
+            topic: topic.as_ref(),
+            window_bytes: node_settings(config).window_max_bytes,
+        };
+        let mut progress = Progress::new("applying once more", None);
+        let replayed = audit::replay::replay(&mut store, asked, &mut report, &mut |records| {
+            progress.set(records, || "records".to_owned());
+        })?;
+        progress.finish();
+        impossible = replayed.err();
+    }
+    let answer = print(&report);
+    if let Some(why) = impossible {
+        println!("not applied once more: {why}");
+        return Ok(Answer::No);
+    }
+    Ok(answer)
 }
 
 /// Whether the log is the one that the offsets count in, and goes on where they end.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kilter_engine::{AccountId, Class, Code, epoch::OffsetRow, hash::key_hash};
+use kilter_engine::{
+    AccountId, Class, Code, Generation, Partition, epoch::OffsetRow, hash::key_hash,
+};
 use rusqlite::{Connection, params};
 
 use super::{
@@ -99,7 +101,8 @@ impl TopicLedger {
             let id = id.get() as i64;
             (id, id)
         });
-        self.every(first, last, "", each)
+        let chosen = "account_id BETWEEN ?1 AND ?2 ORDER BY";
+        self.every(chosen, (first, last), each)
     }
 
     /// The entries of the accounts `first ..= last`, by account and then as in
@@ -113,22 +116,40 @@ impl TopicLedger {
         (first, last): (i64, i64),
         each: impl FnMut(LedgerRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.every(first.max(1), last, "account_id,", each)
+        let chosen = "account_id BETWEEN ?1 AND ?2 ORDER BY account_id,";
+        self.every(chosen, (first.max(1), last), each)
+    }
+
+    /// The entries of one partition in one life of the log, from one offset to another.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn ledger_at<E: From<KafkaError>>(
+        &self,
+        (generation, partition): (Generation, Partition),
+        (first, last): (u64, u64),
+        each: impl FnMut(LedgerRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let chosen = format!(
+            "generation = {generation} AND partition = {partition} AND account_id > 0
+             AND offset BETWEEN ?1 AND ?2 ORDER BY"
+        );
+        self.every(&chosen, (first as i64, last as i64), each)
     }
 
     fn every<E: From<KafkaError>>(
         &self,
-        first: i64,
-        last: i64,
-        order: &str,
+        chosen: &str,
+        (first, last): (i64, i64),
         mut each: impl FnMut(LedgerRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = failed(SORT);
         let mut statement = self
             .db
             .prepare(&format!(
-                "SELECT entry FROM results WHERE account_id BETWEEN ?1 AND ?2
-                 ORDER BY {order} generation, partition, offset, posting"
+                "SELECT entry FROM results WHERE {chosen}
+                 generation, partition, offset, posting"
             ))
             .map_err(&failed)?;
         let mut rows = statement.query(params![first, last]).map_err(&failed)?;

@@ -277,6 +277,47 @@ impl MysqlReader {
         )
     }
 
+    /// The ledger entries of one partition in one life of the log, from one offset to another, by
+    /// offset and posting.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ledger`](Self::ledger).
+    pub(crate) fn ledger_at<E: From<MysqlError>>(
+        &mut self,
+        (generation, partition): (Generation, Partition),
+        (first, last): (u64, u64),
+        each: impl FnMut(LedgerRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.every(
+            "read the ledger",
+            &format!(
+                "SELECT {ENTRY} FROM balance_transactions AS t FORCE INDEX (PRIMARY) {JOIN} \
+                 WHERE t.generation = {generation} AND t.`partition` = {partition} \
+                 AND t.`offset` BETWEEN {first} AND {last} ORDER BY t.`offset`, t.posting"
+            ),
+            entry,
+            each,
+        )
+    }
+
+    /// Whether balances were taken over from before the first log: entries of generation 0.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read.
+    pub fn has_openings(&mut self) -> Result<bool, MysqlError> {
+        let found: Option<u64> = self
+            .db
+            .conn
+            .query_first(
+                "SELECT 1 FROM balance_transactions FORCE INDEX (PRIMARY) \
+                 WHERE generation = 0 LIMIT 1",
+            )
+            .map_err(failed("look for opening entries"))?;
+        Ok(found.is_some())
+    }
+
     /// The offset rows of all groups and topics, each with its own.
     ///
     /// # Errors
