@@ -1,21 +1,23 @@
 //! `kilter audit`: the store held against the log.
 
-use std::path::Path;
-
 use kilter_io::embedded::{
     DataDir,
     audit::{AuditReport, audit},
 };
 
-use crate::{Answer, progress::Progress};
+use crate::{Answer, cli, progress::Progress, servers, source::Place};
 
 /// Runs `kilter audit`.
 ///
 /// # Errors
 ///
 /// When the directory cannot be read.
-pub fn run(path: &Path) -> anyhow::Result<Answer> {
-    let dir = DataDir::open_for_reading(path)?;
+pub fn run(args: &cli::Audit) -> anyhow::Result<Answer> {
+    let path = match args.source.place()? {
+        Place::Directory(path) => path,
+        Place::Servers(config) => return servers::audit::run(&config, args.replay),
+    };
+    let dir = DataDir::open_for_reading(&path)?;
     let report = check(&dir)?;
     Ok(print(&report))
 }

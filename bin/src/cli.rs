@@ -45,8 +45,9 @@ pub enum Command {
     Ledger(Ledger),
     /// Print the records that were refused.
     DeadLetters(Show),
-    /// Read the log again and check every balance, entry and offset against it.
-    Audit(Data),
+    /// Check every balance, entry and offset: in a directory against its log, on servers against
+    /// each other, and with --replay against the log, too.
+    Audit(Audit),
     /// Print or change how long a transaction id is remembered.
     Window(Window),
     /// Decide about single records of the log.
@@ -68,6 +69,20 @@ pub struct Data {
         value_name = "DIR"
     )]
     pub data: PathBuf,
+}
+
+/// Where the data is: in a directory, or on the servers that a configuration names.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The directory with log and store [env: KILTER_DATA=] [default: kilter-data]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "set"])]
+    pub data: Option<PathBuf>,
+    /// The servers of these settings (TOML) instead of a directory [env: KILTER_CONFIG=]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The servers of the settings with this one, such as mysql.host=db; may be given again.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// How the node is laid out; changes no outcome.
@@ -177,10 +192,22 @@ pub struct Ledger {
 pub struct Show {
     /// Where the data is.
     #[command(flatten)]
-    pub data: Data,
+    pub source: Source,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `kilter audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Where the data is.
+    #[command(flatten)]
+    pub source: Source,
+    /// On servers: apply the log once more, from its first record, and compare what comes out.
+    /// A directory is always audited so.
+    #[arg(long)]
+    pub replay: bool,
 }
 
 /// `kilter window`
@@ -191,7 +218,7 @@ pub struct Window {
     pub length: Option<Duration>,
     /// Where the data is.
     #[command(flatten)]
-    pub data: Data,
+    pub source: Source,
 }
 
 /// `kilter log`
@@ -206,8 +233,8 @@ pub enum Log {
 /// A note about one record that is not applied yet.
 #[derive(Debug, Args)]
 pub struct Note {
-    /// The record's partition; the embedded log has number 0 only.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=0), value_name = "P")]
+    /// The record's partition; the log in a directory has number 0 only.
+    #[arg(long, default_value_t = 0, value_name = "P")]
     pub partition: u32,
     /// The record's offset.
     #[arg(long, value_name = "O")]
@@ -217,7 +244,7 @@ pub struct Note {
     pub reason: String,
     /// Where the data is.
     #[command(flatten)]
-    pub data: Data,
+    pub source: Source,
 }
 
 /// `kilter config`

@@ -23,6 +23,7 @@ mod serve;
 mod servers;
 mod show;
 mod signals;
+mod source;
 mod threads;
 mod units;
 
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         Command::Accounts(show) => show::accounts(show),
         Command::Ledger(ledger) => show::ledger(ledger),
         Command::DeadLetters(show) => show::dead_letters(show),
-        Command::Audit(data) => audit::run(&data.data),
+        Command::Audit(args) => audit::run(args),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
         Command::Config(config) => config::run(config),

@@ -1,13 +1,13 @@
 //! What an operator decides: the window, and single records of the log.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use kilter_engine::{
     Offset, Partition,
     notes::{Note, NoteKind},
 };
-use kilter_io::embedded::{DataDir, EmbeddedStore, GENERATION, StoreReader};
+use kilter_io::embedded::{DataDir, EmbeddedStore, GENERATION, PARTITION, StoreReader};
 
-use crate::{Answer, cli};
+use crate::{Answer, cli, servers, source::Place};
 
 /// Runs `kilter window`.
 ///
@@ -15,7 +15,11 @@ use crate::{Answer, cli};
 ///
 /// When the directory cannot be used, or something of the log is left to apply.
 pub fn window(args: &cli::Window) -> anyhow::Result<Answer> {
-    let path = &args.data.data;
+    let path = match &args.source.place()? {
+        Place::Directory(path) => path.clone(),
+        Place::Servers(config) => return servers::operator::window(config, args.length),
+    };
+    let path = &path;
     let Some(length) = args.length else {
         let dir = DataDir::open_for_reading(path)?;
         let window_ms = StoreReader::open(&dir)?.settings()?.window_ms;
@@ -48,8 +52,18 @@ pub fn log(args: &cli::Log) -> anyhow::Result<Answer> {
         cli::Log::Refuse(note) => (note, NoteKind::Refuse),
         cli::Log::IgnoreTime(note) => (note, NoteKind::IgnoreTime),
     };
-    drop(DataDir::open_for_reading(&note.data.data)?);
-    let dir = DataDir::open_exclusive(&note.data.data)?;
+    let path = match note.source.place()? {
+        Place::Directory(path) => path,
+        Place::Servers(config) => return servers::operator::note(&config, note, kind),
+    };
+    if note.partition != PARTITION.get() {
+        bail!(
+            "--partition {}: the log in a directory has partition 0 only",
+            note.partition
+        );
+    }
+    drop(DataDir::open_for_reading(&path)?);
+    let dir = DataDir::open_exclusive(&path)?;
     let decided = Note {
         generation: GENERATION,
         partition: Partition::new(note.partition),
@@ -57,18 +71,20 @@ pub fn log(args: &cli::Log) -> anyhow::Result<Answer> {
         kind,
     };
     EmbeddedStore::open(&dir)?.add_note(&dir, &decided, &note.reason)?;
-    println!(
-        "noted for offset {}: it is {}",
-        note.offset,
-        match kind {
-            NoteKind::Refuse => "refused when it is applied",
-            NoteKind::IgnoreTime => "applied without its timestamp moving the clock",
-        }
-    );
+    println!("noted for offset {}: it is {}", note.offset, meaning(kind));
     Ok(Answer::Yes)
 }
 
-fn words(ms: u64) -> String {
+/// What a note makes of its record.
+pub fn meaning(kind: NoteKind) -> &'static str {
+    match kind {
+        NoteKind::Refuse => "refused when it is applied",
+        NoteKind::IgnoreTime => "applied without its timestamp moving the clock",
+    }
+}
+
+/// A length of time for people.
+pub fn words(ms: u64) -> String {
     match ms {
         ms if ms.is_multiple_of(3_600_000) => format!("{} h", ms / 3_600_000),
         ms if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),

@@ -1,12 +1,15 @@
 //! The deployed mode: the log in Kafka, the store in MySQL, the projection in Redis.
 
 mod apply;
+pub mod audit;
 mod client;
 mod demo;
 mod init;
 mod keeper;
 mod load;
 mod observe;
+pub mod operator;
+pub mod read;
 mod redis;
 mod reload;
 mod serve;

@@ -1,22 +1,21 @@
 //! Prints what log and store hold: tables for people, JSON lines for comparisons.
 
-use std::io::{BufWriter, Stdout, Write};
+mod list;
 
-use anyhow::{Context, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use std::path::Path;
+
+use anyhow::bail;
 use kilter_engine::AccountId;
 use kilter_io::{
-    embedded::{
-        AccountRow, BalanceRow, DataDir, DeadLetterRow, EmbeddedError, LedgerRow, StoreReader,
-    },
-    json::{self, AccountJson, BalanceJson, DeadLetterJson, LedgerJson},
+    embedded::{DataDir, StoreReader},
+    json::{self, AccountJson, DeadLetterJson, LedgerJson},
+    kafka::TopicValue,
+    rows::{AccountRow, DeadLetterRow, LedgerRow},
 };
-use serde::Serialize;
+use serde_json::Value;
 
-use crate::{Answer, cli};
-
-/// How many rows a table for people is laid out over at once; a longer list comes in several.
-const TABLE_ROWS: usize = 1000;
+use crate::{Answer, cli, config::Config, servers::read, source::Place};
+use list::{List, ListError};
 
 /// How much of a long text a table shows.
 const CELL_CHARS: usize = 60;
@@ -25,16 +24,24 @@ const CELL_CHARS: usize = 60;
 ///
 /// # Errors
 ///
-/// When the directory cannot be read or the account id cannot be one.
+/// When the store cannot be read or the account id cannot be one.
 pub fn balance(args: &cli::Balance) -> anyhow::Result<Answer> {
-    let reader = open(&args.show)?;
+    let place = args.show.source.place()?;
     let account_id = account(args.account)?;
-    let Some(row) = reader.balance(account_id, &args.currency)? else {
+    let (row, name) = match &place {
+        Place::Directory(path) => (
+            open(path)?.balance(account_id, &args.currency)?,
+            path.display().to_string(),
+        ),
+        Place::Servers(config) => (
+            read::store(config)?.balance(account_id, &args.currency)?,
+            format!("the database {}", config.mysql.database),
+        ),
+    };
+    let Some(row) = row else {
         eprintln!(
-            "account {} has no {} balance in {}",
-            args.account,
-            args.currency,
-            args.show.data.data.display()
+            "account {} has no {} balance in {name}",
+            args.account, args.currency
         );
         return Ok(Answer::No);
     };
@@ -47,11 +54,14 @@ pub fn balance(args: &cli::Balance) -> anyhow::Result<Answer> {
 ///
 /// # Errors
 ///
-/// When the directory cannot be read.
+/// When the store cannot be read.
 pub fn balances(args: &cli::Show) -> anyhow::Result<Answer> {
-    let reader = open(args)?;
+    let place = args.source.place()?;
     let mut list = List::new(args.json, "balances", BALANCE_COLUMNS);
-    reader.balances(|row| list.balance(&row))?;
+    match place {
+        Place::Directory(path) => open(&path)?.balances(|row| list.balance(&row))?,
+        Place::Servers(config) => read::store(&config)?.balances(|row| list.balance(&row))?,
+    }
     list.finish()
 }
 
@@ -59,15 +69,15 @@ pub fn balances(args: &cli::Show) -> anyhow::Result<Answer> {
 ///
 /// # Errors
 ///
-/// When the directory cannot be read.
+/// When the store cannot be read.
 pub fn accounts(args: &cli::Show) -> anyhow::Result<Answer> {
-    let reader = open(args)?;
+    let place = args.source.place()?;
     let mut list = List::new(
         args.json,
         "accounts",
         &["account>", "user", "state", "shard>", "opened"],
     );
-    reader.accounts(|row: AccountRow| {
+    let each = |row: AccountRow| {
         list.row(&AccountJson(&row), || {
             vec![
                 row.account_id.to_string(),
@@ -77,7 +87,11 @@ pub fn accounts(args: &cli::Show) -> anyhow::Result<Answer> {
                 json::rfc3339(row.created_at_ms),
             ]
         })
-    })?;
+    };
+    match place {
+        Place::Directory(path) => open(&path)?.accounts(each)?,
+        Place::Servers(config) => read::store(&config)?.accounts(each)?,
+    }
     list.finish()
 }
 
@@ -85,9 +99,9 @@ pub fn accounts(args: &cli::Show) -> anyhow::Result<Answer> {
 ///
 /// # Errors
 ///
-/// When the directory cannot be read or the account id cannot be one.
+/// When the store cannot be read or the account id cannot be one.
 pub fn ledger(args: &cli::Ledger) -> anyhow::Result<Answer> {
-    let reader = open(&args.show)?;
+    let place = args.show.source.place()?;
     let account_id = args.account.map(account).transpose()?;
     let mut list = List::new(
         args.show.json,
@@ -105,7 +119,7 @@ pub fn ledger(args: &cli::Ledger) -> anyhow::Result<Answer> {
             "transaction id",
         ],
     );
-    reader.ledger(account_id, |row: LedgerRow| {
+    let each = |row: LedgerRow| {
         list.row(&LedgerJson(&row), || {
             vec![
                 row.offset.to_string(),
@@ -122,7 +136,14 @@ pub fn ledger(args: &cli::Ledger) -> anyhow::Result<Answer> {
                 row.transaction_id.clone(),
             ]
         })
-    })?;
+    };
+    match place {
+        Place::Directory(path) => open(&path)?.ledger(account_id, each)?,
+        Place::Servers(config) => {
+            let mut store = read::store(&config)?;
+            read::ledger::<ListError>(&config, &mut store, account_id, each)?;
+        }
+    }
     list.finish()
 }
 
@@ -130,15 +151,19 @@ pub fn ledger(args: &cli::Ledger) -> anyhow::Result<Answer> {
 ///
 /// # Errors
 ///
-/// When the directory cannot be read.
+/// When the store cannot be read.
 pub fn dead_letters(args: &cli::Show) -> anyhow::Result<Answer> {
-    let reader = open(args)?;
+    let place = args.source.place()?;
+    let path = match place {
+        Place::Directory(path) => path,
+        Place::Servers(config) => return dead_letters_of_topic(&config, args.json),
+    };
     let mut list = List::new(
         args.json,
         "dead letters",
         &["offset>", "time", "code", "why", "record"],
     );
-    reader.dead_letters(|row: DeadLetterRow| {
+    open(&path)?.dead_letters(|row: DeadLetterRow| {
         list.row(&DeadLetterJson(&row), || {
             vec![
                 row.offset.to_string(),
@@ -152,8 +177,40 @@ pub fn dead_letters(args: &cli::Show) -> anyhow::Result<Answer> {
     list.finish()
 }
 
-fn open(args: &cli::Show) -> anyhow::Result<StoreReader> {
-    let dir = DataDir::open_for_reading(&args.data.data)?;
+/// The dead letters of servers: each its JSON, as it lies in the topic.
+fn dead_letters_of_topic(config: &Config, as_json: bool) -> anyhow::Result<Answer> {
+    let mut list = List::new(
+        as_json,
+        "dead letters",
+        &["partition>", "offset>", "time", "code", "why", "record"],
+    );
+    read::dead_letters(config, |found: TopicValue| {
+        list.text(&found.value, || {
+            let letter: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+            let cell = |value: &Value| match value {
+                Value::Null => String::new(),
+                Value::String(text) => cut(text),
+                other => cut(&other.to_string()),
+            };
+            let original = match &letter["originalValue"] {
+                Value::Null => &letter["originalValueBase64"],
+                text => text,
+            };
+            vec![
+                cell(&letter["originalPartition"]),
+                cell(&letter["originalOffset"]),
+                cell(&letter["failedAt"]),
+                cell(&letter["error"]["name"]),
+                cell(&letter["error"]["message"]),
+                cell(original),
+            ]
+        })
+    })?;
+    list.finish()
+}
+
+fn open(path: &Path) -> anyhow::Result<StoreReader> {
+    let dir = DataDir::open_for_reading(path)?;
     Ok(StoreReader::open(&dir)?)
 }
 
@@ -168,97 +225,6 @@ fn account(number: u64) -> anyhow::Result<AccountId> {
 }
 
 const BALANCE_COLUMNS: &[&str] = &["account>", "currency", "available>", "frozen>", "version>"];
-
-/// A list being printed, in one of the two ways.
-struct List {
-    json: bool,
-    name: &'static str,
-    columns: &'static [&'static str],
-    out: BufWriter<Stdout>,
-    rows: Vec<Vec<String>>,
-    printed: usize,
-}
-
-/// Why a list broke off.
-#[derive(Debug, thiserror::Error)]
-enum ListError {
-    #[error(transparent)]
-    Store(#[from] EmbeddedError),
-    #[error("cannot print")]
-    Print(#[from] std::io::Error),
-}
-
-impl List {
-    /// Columns whose name ends in `>` are numbers.
-    fn new(json: bool, name: &'static str, columns: &'static [&'static str]) -> Self {
-        Self {
-            json,
-            name,
-            columns,
-            out: BufWriter::new(std::io::stdout()),
-            rows: Vec::new(),
-            printed: 0,
-        }
-    }
-
-    fn balance(&mut self, row: &BalanceRow) -> Result<(), ListError> {
-        self.row(&BalanceJson(row), || {
-            vec![
-                row.account_id.to_string(),
-                row.currency_code.clone(),
-                row.available.clone(),
-                row.frozen.clone(),
-                row.version.to_string(),
-            ]
-        })
-    }
-
-    fn row(
-        &mut self,
-        value: &impl Serialize,
-        cells: impl FnOnce() -> Vec<String>,
-    ) -> Result<(), ListError> {
-        if self.json {
-            json::line(value, &mut self.out)?;
-            return Ok(());
-        }
-        self.rows.push(cells());
-        if self.rows.len() == TABLE_ROWS {
-            self.print_table()?;
-        }
-        Ok(())
-    }
-
-    fn print_table(&mut self) -> Result<(), ListError> {
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(self.columns.iter().map(|name| name.trim_end_matches('>')));
-        for (index, name) in self.columns.iter().enumerate() {
-            if let Some(column) = table.column_mut(index)
-                && name.ends_with('>')
-            {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        self.printed += self.rows.len();
-        table.add_rows(self.rows.drain(..));
-        writeln!(self.out, "{table}")?;
-        Ok(())
-    }
-
-    fn finish(mut self) -> anyhow::Result<Answer> {
-        if !self.json {
-            if !self.rows.is_empty() {
-                self.print_table()?;
-            } else if self.printed == 0 {
-                writeln!(self.out, "no {}", self.name).context("cannot print")?;
-            }
-        }
-        self.out.flush().context("cannot print")?;
-        Ok(Answer::Yes)
-    }
-}
 
 /// The beginning of a text, on one line.
 fn cut(text: &str) -> String {

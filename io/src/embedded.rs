@@ -30,7 +30,7 @@ pub use error::EmbeddedError;
 pub use input::{Input, InputLine, KnownPrefix, LineBatch};
 pub use load::{LoadProgress, load};
 pub use log_reader::LogReader;
-pub use reader::{AccountRow, BalanceRow, DeadLetterRow, LedgerRow, StoreReader};
+pub use reader::StoreReader;
 pub use start::{EmbeddedStore, Settings, Started};
 pub use store_writer::StoreWriter;
 

@@ -1,6 +1,6 @@
 //! JSON as the outside world reads it: field names and order of the contract, decimals as text.
 
-use crate::embedded::{AccountRow, BalanceRow, DeadLetterRow, LedgerRow};
+use crate::rows::{AccountRow, BalanceRow, DeadLetterRow, LedgerRow};
 use kilter_engine::{
     Code,
     result::{ResultRecord, Status},
@@ -17,6 +17,33 @@ use serde_json::ser::{Formatter, Serializer as JsonSerializer};
 pub fn line(value: &impl Serialize, to: &mut impl std::io::Write) -> std::io::Result<()> {
     value.serialize(&mut JsonSerializer::with_formatter(&mut *to, Spaced))?;
     to.write_all(b"\n")
+}
+
+/// Writes JSON that is there already as [`line`] does: on one line, with the same spaces.
+///
+/// # Errors
+///
+/// When the writer fails.
+pub fn text_line(text: &[u8], to: &mut impl std::io::Write) -> std::io::Result<()> {
+    let mut is_inside = false;
+    let mut is_escaped = false;
+    let mut line = Vec::with_capacity(text.len() + text.len() / 8);
+    for &byte in text {
+        if !is_inside && byte.is_ascii_whitespace() {
+            continue;
+        }
+        line.push(byte);
+        if is_inside {
+            is_inside = byte != b'"' || is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+        } else if byte == b'"' {
+            is_inside = true;
+        } else if byte == b',' || byte == b':' {
+            line.push(b' ');
+        }
+    }
+    line.push(b'\n');
+    to.write_all(&line)
 }
 
 /// A space behind separators.
@@ -287,6 +314,19 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_spaced_as_values_are() {
+        let value = serde_json::json!({
+            "a": [1, {"b": "x\\\",: \n"}], "c\\": null, "d": {}, "": "é, \"\\\\\": "
+        });
+        let mut lines = [Vec::new(), Vec::new(), Vec::new()];
+        line(&value, &mut lines[0]).unwrap();
+        text_line(&serde_json::to_vec(&value).unwrap(), &mut lines[1]).unwrap();
+        text_line(&serde_json::to_vec_pretty(&value).unwrap(), &mut lines[2]).unwrap();
+        assert_eq!(lines[0], lines[1]);
+        assert_eq!(lines[0], lines[2]);
+    }
 
     #[test]
     fn times_and_base64() {

@@ -25,6 +25,8 @@ mod results;
 mod settings;
 #[allow(unsafe_code, reason = "as in `client`")]
 mod sink;
+mod topic_ledger;
+mod topic_reader;
 mod watch;
 
 pub use admin::{Admin, TopicReport};
@@ -38,4 +40,6 @@ pub use producer::CommandProducer;
 pub use results::{ResultsReader, SeenResult};
 pub use settings::KafkaSettings;
 pub use sink::{KafkaSink, Published};
+pub use topic_ledger::TopicLedger;
+pub use topic_reader::{TopicReader, TopicValue};
 pub use watch::LogWatch;

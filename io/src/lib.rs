@@ -6,11 +6,13 @@
 //! | [`kafka`] | the log: commands in, results and dead letters out |
 //! | [`mysql`] | the store: an epoch is one transaction |
 //! | [`redis`] | balances for readers: the newest image of each |
-//! | [`json`] | results and dead letters as the outside world reads them |
+//! | [`mod@audit`] | store, ledger and log held against each other |
+//! | [`rows`], [`json`] | balances, ledger entries, results and dead letters as the outside world reads them |
 //!
 //! It knows the engine; the engine knows nothing of it. Threads are started only by
 //! [`redis::RedisWriter::spawn`].
 
+pub mod audit;
 pub mod clock;
 pub mod embedded;
 pub mod json;
@@ -18,3 +20,4 @@ pub mod kafka;
 pub mod mysql;
 pub mod redis;
 pub mod results;
+pub mod rows;

@@ -12,6 +12,7 @@ mod error;
 mod lease;
 mod load;
 mod notes;
+mod reader;
 mod rows;
 mod schema;
 mod settings;
@@ -26,6 +27,7 @@ pub use error::MysqlError;
 pub use lease::{Lease, LeaseRow, Taken, owner_name};
 pub use load::{LoadAsked, LoadFailure, Loaded, load};
 pub use notes::{add_note, notes};
+pub use reader::{MysqlReader, WindowRow};
 pub use schema::{init, is_ready, print as print_schema};
 pub use settings::{MysqlSettings, Tls};
 pub use start::{

@@ -17,9 +17,10 @@ use super::{
     dir::DataDir,
     error::EmbeddedError,
     log_reader,
-    reader::{LedgerRow, StoreReader, entry},
+    reader::{StoreReader, entry},
     rows, start,
 };
+use crate::rows::LedgerRow;
 use ending::Letter;
 use state::State;
 

@@ -19,7 +19,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Settles claims, and waits out a store that is away without blocking the poller.
 pub struct Claimer {
     settings: MysqlSettings,
-    rules: Rules,
+    /// By which an OPEN may claim; without them claims are looked up and none is made.
+    rules: Option<Rules>,
     db: Option<Db>,
     claims: Claims,
     /// Since when the store is away, and when it is tried next.
@@ -30,6 +31,15 @@ pub struct Claimer {
 impl Claimer {
     /// Claims by these rules in this store. Connects when the first claim comes.
     pub fn new(settings: MysqlSettings, rules: Rules) -> Self {
+        Self::with(settings, Some(rules))
+    }
+
+    /// Looks up what was claimed, and claims nothing: for records that were applied before.
+    pub fn reading(settings: MysqlSettings) -> Self {
+        Self::with(settings, None)
+    }
+
+    fn with(settings: MysqlSettings, rules: Option<Rules>) -> Self {
         Self {
             settings: MysqlSettings {
                 // The poller does nothing else meanwhile.
@@ -44,8 +54,9 @@ impl Claimer {
         }
     }
 
+    /// The window; without rules one that no record is ahead of.
     pub(super) fn window_ms(&self) -> u64 {
-        self.rules.window_ms
+        self.rules.map_or(u64::MAX, |rules| rules.window_ms)
     }
 
     /// What a record wants to claim, if it is an OPEN that passes all checks which need no state.
@@ -55,7 +66,9 @@ impl Claimer {
             return None;
         }
         // What is refused anyway claims nothing.
-        self.rules.check(envelope, &command.user_id).ok()?;
+        if let Some(rules) = &self.rules {
+            rules.check(envelope, &command.user_id).ok()?;
+        }
         Some(Wish {
             account_id: command.account_id,
             user: command.user_id.as_bytes().to_vec(),
@@ -105,6 +118,9 @@ impl Claimer {
             Some(db) => self.db.insert(db),
             None => self.db.insert(Db::open(&self.settings)?),
         };
-        self.claims.settle(db, wishes)
+        match self.rules {
+            Some(_) => self.claims.settle(db, wishes),
+            None => self.claims.look(db, wishes),
+        }
     }
 }

@@ -1,27 +1,18 @@
 //! The result topic, read back: by whoever waits for outcomes, and as the ledger that a window is
 //! loaded from.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use rdkafka::{
-    Message, TopicPartitionList,
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode,
-};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{REQUEST_TIMEOUT, Voice},
-    error::{KafkaError, failed},
+    error::KafkaError,
     settings::KafkaSettings,
+    topic_reader::{TopicReader, TopicValue},
 };
 
 /// A result as far as readers need it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SeenResult {
     /// The client's id.
@@ -68,13 +59,7 @@ pub struct SeenResult {
 }
 
 /// Reads the result topic from some point to some other.
-pub struct ResultsReader {
-    consumer: BaseConsumer<Voice>,
-    topic: String,
-    /// Where each partition ends for this reading, and whether it was reached.
-    ends: HashMap<i32, i64>,
-    next: HashMap<i32, i64>,
-}
+pub struct ResultsReader(TopicReader);
 
 impl ResultsReader {
     /// A reader that begins where the topic ends now.
@@ -83,7 +68,7 @@ impl ResultsReader {
     ///
     /// When no broker answers.
     pub fn from_end(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        Self::open(settings, |_, (_, end)| Ok(end))
+        TopicReader::from_end(settings, &settings.results).map(Self)
     }
 
     /// A reader from the first result that is still there.
@@ -92,7 +77,7 @@ impl ResultsReader {
     ///
     /// When no broker answers.
     pub fn from_start(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        Self::open(settings, |_, (first, _)| Ok(first))
+        TopicReader::from_start(settings, &settings.results).map(Self)
     }
 
     /// A reader from the first result that was published at this time or later, in ms since 1970.
@@ -101,86 +86,7 @@ impl ResultsReader {
     ///
     /// When no broker answers.
     pub fn from_time(settings: &KafkaSettings, time_ms: i64) -> Result<Self, KafkaError> {
-        let mut reader = Self::from_start(settings)?;
-        let failed = failed("look for results by their time");
-        let mut asked = TopicPartitionList::new();
-        for partition in reader.ends.keys() {
-            asked
-                .add_partition_offset(
-                    &reader.topic,
-                    *partition,
-                    rdkafka::Offset::Offset(time_ms.max(0)),
-                )
-                .map_err(failed)?;
-        }
-        let found = reader
-            .consumer
-            .offsets_for_times(asked, REQUEST_TIMEOUT)
-            .map_err(failed)?;
-        for element in found.elements() {
-            let end = reader.ends.get(&element.partition()).copied().unwrap_or(0);
-            let at = match element.offset() {
-                rdkafka::Offset::Offset(at) => at,
-                _ => end,
-            };
-            reader.next.insert(element.partition(), at);
-        }
-        reader.assign()?;
-        Ok(reader)
-    }
-
-    fn open(
-        settings: &KafkaSettings,
-        begin: impl Fn(i32, (i64, i64)) -> Result<i64, KafkaError>,
-    ) -> Result<Self, KafkaError> {
-        settings.check()?;
-        let failed = failed("read the results");
-        let mut config = settings.consumer();
-        config.set("group.id", format!("{}-reader", settings.group));
-        let consumer =
-            BaseConsumer::from_config_and_context(&config, Voice::default()).map_err(failed)?;
-        let topic = settings.results.clone();
-        let metadata = consumer
-            .fetch_metadata(Some(&topic), REQUEST_TIMEOUT)
-            .map_err(failed)?;
-        let partitions: Vec<i32> = metadata
-            .topics()
-            .iter()
-            .filter(|found| found.name() == topic && found.error().is_none())
-            .flat_map(|found| found.partitions().iter().map(|p| p.id()))
-            .collect();
-        if partitions.is_empty() {
-            return Err(KafkaError::NoTopic { topic });
-        }
-        let mut reader = Self {
-            consumer,
-            topic,
-            ends: HashMap::new(),
-            next: HashMap::new(),
-        };
-        for partition in partitions {
-            let range = reader.range(partition)?;
-            reader.ends.insert(partition, range.1);
-            reader.next.insert(partition, begin(partition, range)?);
-        }
-        reader.assign()?;
-        Ok(reader)
-    }
-
-    fn range(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
-        self.consumer
-            .fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
-            .map_err(failed("ask where the results begin and end"))
-    }
-
-    fn assign(&self) -> Result<(), KafkaError> {
-        let failed = failed("read the results");
-        let mut list = TopicPartitionList::new();
-        for (partition, at) in &self.next {
-            list.add_partition_offset(&self.topic, *partition, rdkafka::Offset::Offset(*at))
-                .map_err(failed)?;
-        }
-        self.consumer.assign(&list).map_err(failed)
+        TopicReader::from_time(settings, &settings.results, time_ms).map(Self)
     }
 
     /// The next result, if one comes within `wait`.
@@ -189,33 +95,9 @@ impl ResultsReader {
     ///
     /// When the topic cannot be read, or holds something else.
     pub fn next(&mut self, wait: Duration) -> Result<Option<SeenResult>, KafkaError> {
-        let deadline = Instant::now() + wait;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(left) {
-                Some(Ok(message)) => {
-                    self.next.insert(message.partition(), message.offset() + 1);
-                    let value = message.payload().unwrap_or_default();
-                    return serde_json::from_slice(value).map(Some).map_err(|error| {
-                        KafkaError::NotAResult {
-                            topic: self.topic.clone(),
-                            partition: message.partition(),
-                            offset: message.offset(),
-                            why: error.to_string(),
-                        }
-                    });
-                }
-                Some(Err(error))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
-                {
-                    return Err(failed("read the results")(error));
-                }
-                Some(Err(error)) => tracing::debug!("results: {error}"),
-                None => {}
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
+        match self.0.next(wait)? {
+            Some(found) => read(self.0.topic(), &found).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -230,38 +112,17 @@ impl ResultsReader {
         patience: Duration,
         mut each: impl FnMut(SeenResult) -> Result<(), E>,
     ) -> Result<(), E> {
-        while self.is_behind() {
-            match self.next(patience)? {
-                Some(result) => each(result)?,
-                // Markers of transactions take offsets and are never seen.
-                None if self.is_at_markers()? => break,
-                None => {
-                    return Err(KafkaError::Client {
-                        what: "read the results to their end",
-                        why: format!("none came for {} s", patience.as_secs()),
-                    }
-                    .into());
-                }
-            }
-        }
-        Ok(())
+        let topic = self.0.topic().to_owned();
+        self.0
+            .read_all(patience, |found| each(read(&topic, &found)?))
     }
+}
 
-    fn is_behind(&self) -> bool {
-        self.ends
-            .iter()
-            .any(|(partition, end)| self.next.get(partition).is_none_or(|next| next < end))
-    }
-
-    fn is_at_markers(&self) -> Result<bool, KafkaError> {
-        let position = self
-            .consumer
-            .position()
-            .map_err(failed("ask how far the results are read"))?;
-        Ok(self.ends.iter().all(|(partition, end)| {
-            position
-                .find_partition(&self.topic, *partition)
-                .is_some_and(|at| matches!(at.offset(), rdkafka::Offset::Offset(at) if at >= *end))
-        }))
-    }
+fn read(topic: &str, found: &TopicValue) -> Result<SeenResult, KafkaError> {
+    serde_json::from_slice(&found.value).map_err(|error| KafkaError::NotAResult {
+        topic: topic.to_owned(),
+        partition: found.partition,
+        offset: found.offset,
+        why: error.to_string(),
+    })
 }

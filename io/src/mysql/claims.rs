@@ -49,6 +49,26 @@ impl Claims {
         Ok(verdicts)
     }
 
+    /// Which wishes are bound now; claims nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn look(&mut self, db: &mut Db, wishes: &[Wish]) -> Result<Vec<bool>, MysqlError> {
+        let mut verdicts = Vec::with_capacity(wishes.len());
+        for chunk in wishes.chunks(CHUNK) {
+            self.by_account.clear();
+            self.by_user.clear();
+            self.read(db, chunk)?;
+            verdicts.extend(chunk.iter().map(|wish| self.is_bound(wish)));
+        }
+        Ok(verdicts)
+    }
+
+    fn is_bound(&self, wish: &Wish) -> bool {
+        self.by_account.get(&wish.account_id.get()) == Some(&wish.user)
+    }
+
     fn settle_chunk(&mut self, db: &mut Db, wishes: &[Wish]) -> Result<Vec<bool>, MysqlError> {
         self.by_account.clear();
         self.by_user.clear();
@@ -73,10 +93,7 @@ impl Claims {
             self.by_user.clear();
             self.read(db, wishes)?;
         }
-        Ok(wishes
-            .iter()
-            .map(|wish| self.by_account.get(&wish.account_id.get()) == Some(&wish.user))
-            .collect())
+        Ok(wishes.iter().map(|wish| self.is_bound(wish)).collect())
     }
 
     fn read(&mut self, db: &mut Db, wishes: &[Wish]) -> Result<(), MysqlError> {

@@ -11,6 +11,9 @@ use super::{
     error::{MysqlError, failed},
 };
 
+/// An offset row with its consumer group and topic.
+pub type NamedRow = ((String, String), OffsetRow);
+
 /// A list for `IN (…)`.
 pub(super) fn list(numbers: impl IntoIterator<Item = u32>) -> String {
     let numbers: Vec<String> = numbers.into_iter().map(|n| n.to_string()).collect();
@@ -42,6 +45,33 @@ pub(super) fn read(
         .exec(sql, (group, topic, range.first(), range.last()))
         .map_err(failed)?;
     rows.into_iter().map(row).collect()
+}
+
+/// All offset rows, each with its group and topic.
+pub(super) fn all(db: &mut Db) -> Result<Vec<NamedRow>, MysqlError> {
+    type Owner = (Vec<u8>, Vec<u8>);
+    let failed = failed("read its offsets");
+    let owners: Vec<Owner> = db
+        .conn
+        .query("SELECT DISTINCT consumer_group, topic FROM consumer_offsets ORDER BY 1, 2")
+        .map_err(failed)?;
+    let mut found = Vec::new();
+    for (group, topic) in owners {
+        let rows: Vec<Row> = db
+            .conn
+            .exec(
+                "SELECT `partition`, first_hash, last_hash, generation, `offset`, clock_ms, \
+                 last_key_hash, last_timestamp_ms, term, epoch FROM consumer_offsets \
+                 WHERE consumer_group = ? AND topic = ? ORDER BY `partition`, first_hash",
+                (&group, &topic),
+            )
+            .map_err(failed)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for held in rows {
+            found.push(((text(&group), text(&topic)), row(held)?));
+        }
+    }
+    Ok(found)
 }
 
 fn row(row: Row) -> Result<OffsetRow, MysqlError> {

@@ -41,7 +41,7 @@ impl StoreSettings {
 ///
 /// [`MysqlError::Differs`], or when the store cannot be used.
 pub fn store_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlError> {
-    let failed = failed("read its settings");
+    let failed = failed("write its settings");
     for (name, value) in NAMES.into_iter().zip(asked.values()) {
         db.conn
             .exec_drop(
@@ -49,11 +49,22 @@ pub fn store_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlErr
                 (name, value),
             )
             .map_err(failed)?;
+    }
+    expect_settings(db, asked)
+}
+
+/// Refuses other settings than those that are written down; what is not written down is free.
+pub(super) fn expect_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlError> {
+    let failed = failed("read its settings");
+    for (name, value) in NAMES.into_iter().zip(asked.values()) {
         let stored: Option<Vec<u8>> = db
             .conn
             .exec_first("SELECT value FROM kilter_settings WHERE name = ?", (name,))
             .map_err(failed)?;
-        let stored = String::from_utf8_lossy(&stored.unwrap_or_default()).into_owned();
+        let Some(stored) = stored else {
+            continue;
+        };
+        let stored = String::from_utf8_lossy(&stored).into_owned();
         if stored != value {
             return Err(MysqlError::Differs {
                 what: name,
@@ -89,24 +100,28 @@ pub struct KnownLog {
 ///
 /// When it cannot be read.
 pub fn known_log(db: &mut Db) -> Result<Option<KnownLog>, MysqlError> {
+    Ok(known_logs(db)?.into_iter().next())
+}
+
+/// All log generations, the newest first.
+pub(super) fn known_logs(db: &mut Db) -> Result<Vec<KnownLog>, MysqlError> {
     type Row = (u32, Vec<u8>, Vec<u8>, Vec<u8>, u32);
-    let row: Option<Row> = db
+    let rows: Vec<Row> = db
         .conn
-        .query_first(
+        .query(
             "SELECT generation, cluster_id, topic, topic_id, partitions FROM kilter_logs \
-             ORDER BY generation DESC LIMIT 1",
+             ORDER BY generation DESC",
         )
         .map_err(failed("read which log it knows"))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(row.map(
-        |(generation, cluster_id, topic, topic_id, partitions)| KnownLog {
-            generation: Generation::new(generation),
-            cluster_id: text(cluster_id),
-            topic: text(topic),
-            topic_id: text(topic_id),
-            partitions,
-        },
-    ))
+    let known = |(generation, cluster_id, topic, topic_id, partitions)| KnownLog {
+        generation: Generation::new(generation),
+        cluster_id: text(cluster_id),
+        topic: text(topic),
+        topic_id: text(topic_id),
+        partitions,
+    };
+    Ok(rows.into_iter().map(known).collect())
 }
 
 /// Writes down a log generation.

@@ -5,7 +5,7 @@ use kilter_engine::{
     record::{NOT_ISSUED, Record},
 };
 
-use crate::embedded::reader::LedgerRow;
+use crate::rows::LedgerRow;
 
 /// What the log makes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,10 +13,9 @@ use super::{
     AuditReport,
     ending::{Answer, Ending, text},
 };
-use crate::embedded::{
-    connection::Db,
-    error::EmbeddedError,
-    reader::{AccountRow, BalanceRow, StoreReader},
+use crate::{
+    embedded::{connection::Db, error::EmbeddedError, reader::StoreReader},
+    rows::{AccountRow, BalanceRow},
 };
 
 /// One more than the largest amount: 10¹⁸ in units of 10⁻¹⁸.

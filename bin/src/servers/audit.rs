@@ -1,0 +1,139 @@
+//! `kilter audit --config`: store, ledger and log held against each other.
+
+use kilter_engine::epoch::OffsetRow;
+use kilter_io::{
+    audit::{self, Audited, Kind, Report, replay::Asked},
+    kafka::{CommandConsumer, KafkaError, TopicLedger},
+    mysql::MysqlReader,
+};
+
+use super::{
+    read,
+    settings::{kafka_settings, mysql_settings, node_settings, store_settings},
+    start::identity_of,
+};
+use crate::{
+    Answer,
+    config::{Config, Ledger},
+    progress::Progress,
+};
+
+/// Runs `kilter audit --config`.
+///
+/// # Errors
+///
+/// When a server cannot be reached, or this is another group's store.
+pub fn run(config: &Config, replay: bool) -> anyhow::Result<Answer> {
+    let settings = store_settings(config);
+    // The snapshot first: the log and its results only grow, and hold what it holds.
+    let mut store = read::store(config)?;
+    store.expect(&settings)?;
+    let offsets = read::offsets(config, &mut store)?;
+    let topic = match config.engine.ledger {
+        Ledger::Mysql => None,
+        Ledger::Topic => Some(TopicLedger::read(&kafka_settings(config), &offsets)?),
+    };
+    let audited = Audited {
+        settings: &settings,
+        partitioner: config.kafka.partitioner,
+        topic: topic.as_ref(),
+    };
+    let mut progress = Progress::new("auditing", None);
+    let mut report = audit::audit(&mut store, audited, &mut |entries| {
+        progress.set(entries, || "ledger entries".to_owned());
+    })?;
+    progress.finish();
+    against_log(config, &mut store, &offsets, &mut report)?;
+    against_projection(config);
+    let mut impossible = None;
+    if replay {
+        let asked = Asked {
+            kafka: &kafka_settings(config),
+            mysql: &mysql_settings(config),
+            offsets: &offsets,
+            partitioner: config.kafka.partitioner,
+            topic: topic.as_ref(),
+            window_bytes: node_settings(config).window_max_bytes,
+        };
+        let mut progress = Progress::new("applying once more", None);
+        let replayed = audit::replay::replay(&mut store, asked, &mut report, &mut |records| {
+            progress.set(records, || "records".to_owned());
+        })?;
+        progress.finish();
+        impossible = replayed.err();
+    }
+    let answer = print(&report);
+    if let Some(why) = impossible {
+        println!("not applied once more: {why}");
+        return Ok(Answer::No);
+    }
+    Ok(answer)
+}
+
+/// Whether the log is the one that the offsets count in, and goes on where they end.
+fn against_log(
+    config: &Config,
+    store: &mut MysqlReader,
+    offsets: &[OffsetRow],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let Some(known) = store.logs()?.into_iter().next() else {
+        return Ok(());
+    };
+    let consumer = CommandConsumer::new(&kafka_settings(config))?;
+    match identity_of(known).expect(&consumer.identity()?) {
+        Ok(()) => audit::against_log(&consumer, offsets, report)?,
+        Err(error @ KafkaError::OtherLog { .. }) => {
+            report.differs(Kind::Log, || error.to_string());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Where the projection is to be held against the store.
+fn against_projection(config: &Config) {
+    if config.redis.enabled {
+        println!("not audited: the balances in Redis, which follow the store");
+    }
+}
+
+/// Says what was found.
+fn print(report: &Report) -> Answer {
+    println!(
+        "audited: {} accounts{}, {} balances, {} ledger entries{}",
+        report.accounts,
+        match report.pending {
+            0 => String::new(),
+            pending => format!(" ({pending} wait for their OPEN to be applied)"),
+        },
+        report.balances,
+        report.entries,
+        match report.replayed {
+            0 => String::new(),
+            replayed => format!(", {replayed} records applied once more"),
+        }
+    );
+    if report.is_exact() {
+        println!(
+            "the store is exact: every balance is what {} makes it",
+            match report.replayed {
+                0 => "its ledger",
+                _ => "the log",
+            }
+        );
+        return Answer::Yes;
+    }
+    let count: u64 = report.differences.values().map(|found| found.count).sum();
+    println!("{count} differences:");
+    for (kind, found) in &report.differences {
+        println!("  {kind}: {}", found.count);
+        for what in &found.first {
+            println!("    {what}");
+        }
+        if found.count > found.first.len() as u64 {
+            println!("    …");
+        }
+    }
+    Answer::No
+}

@@ -1,0 +1,315 @@
+//! One account's entries, one after the other: each must go on where the one before it ended.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kilter_engine::{
+    Amount, Code, CommandKind, MoveKind, ledger::BalanceState, transition::transition,
+};
+
+use super::{
+    offsets::Positions,
+    report::{Kind, Report},
+};
+use crate::rows::{AccountRow, BalanceRow, LedgerRow};
+
+/// The type of an entry that brings a balance over from the system before.
+const OPENING: &str = "OPENING";
+
+/// The log generation of everything that was there before the first log.
+const BEFORE: u32 = 0;
+
+/// How many parts a window has; an id is forgotten when its part is more than so many back.
+const PARTS: i64 = 40;
+
+/// How many ids are held before those that no window reaches any more are dropped.
+const IDS_MAX: usize = 1 << 16;
+
+/// A balance as its entries make it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Purse {
+    state: BalanceState,
+    /// Whether an entry made it: a first SUCCESS, or an opening.
+    is_made: bool,
+}
+
+/// The account whose entries are looked at.
+pub(super) struct Account<'a> {
+    id: u64,
+    /// Its row, if there is one.
+    row: Option<&'a AccountRow>,
+    purses: BTreeMap<String, Purse>,
+    /// When each id was remembered, as far as a window may still reach.
+    ids: HashMap<String, i64>,
+    ids_max: usize,
+    positions: &'a Positions,
+}
+
+impl<'a> Account<'a> {
+    /// The account of this id, before its first entry.
+    pub(super) fn new(
+        id: u64,
+        row: Option<&'a AccountRow>,
+        positions: &'a Positions,
+        report: &mut Report,
+    ) -> Self {
+        match row {
+            None => report.differs(Kind::Account, || {
+                format!("account {} has ledger entries, but is not there", id as i64)
+            }),
+            Some(row) if row.state != "ACTIVE" => report.differs(Kind::Account, || {
+                format!("account {id} has ledger entries, but is {}", row.state)
+            }),
+            Some(_) => {}
+        }
+        Self {
+            id,
+            row,
+            purses: BTreeMap::new(),
+            ids: HashMap::new(),
+            ids_max: IDS_MAX,
+            positions,
+        }
+    }
+
+    /// Whose entries these are.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Looks at the next entry.
+    pub(super) fn entry(&mut self, entry: &LedgerRow, report: &mut Report) {
+        let Some(amounts) = Amounts::of(entry) else {
+            report.differs(Kind::Ledger, || {
+                format!("{}: an amount of it cannot be read", place(entry))
+            });
+            return;
+        };
+        if entry.generation == BEFORE {
+            // Whatever else is from before is no part of the chain: it begins with the opening.
+            if entry.kind == OPENING {
+                self.opening(entry, &amounts, report);
+            }
+            return;
+        }
+        if let Some(row) = self.row
+            && let Some((kind, what)) = self.positions.misplaced(entry, &row.user_id)
+        {
+            report.differs(kind, || format!("{}: {what}", place(entry)));
+        }
+        self.id_is_new(entry, report);
+        let purse = self.purses.entry(entry.currency_code.clone()).or_default();
+        let before = purse.state;
+        for (name, right, held) in [
+            ("available", before.available, amounts.available.0),
+            ("frozen", before.frozen, amounts.frozen.0),
+        ] {
+            if right != held {
+                report.differs(Kind::Ledger, || {
+                    format!(
+                        "{}: {name} before it is {held}, the entries before it make it {right}",
+                        place(entry)
+                    )
+                });
+            }
+        }
+        if let Some(what) = contradiction(entry, &amounts, before.version) {
+            report.differs(Kind::Ledger, || format!("{}: {what}", place(entry)));
+        }
+        // From what it says, so that one difference is not told again at every later entry.
+        purse.state = BalanceState {
+            available: amounts.available.1,
+            frozen: amounts.frozen.1,
+            version: entry.version,
+        };
+        purse.is_made |= entry.error_code.is_none();
+    }
+
+    fn opening(&mut self, entry: &LedgerRow, amounts: &Amounts, report: &mut Report) {
+        let purse = self.purses.entry(entry.currency_code.clone()).or_default();
+        if purse.is_made {
+            report.differs(Kind::Ledger, || {
+                format!("{}: its balance was opened already", place(entry))
+            });
+        }
+        *purse = Purse {
+            state: BalanceState {
+                available: amounts.available.1,
+                frozen: amounts.frozen.1,
+                version: entry.version,
+            },
+            is_made: true,
+        };
+    }
+
+    /// The same id must not be answered again while it is remembered, by the rule of the window:
+    /// its time is counted in parts, and it is alive until its own part is 40 parts back.
+    fn id_is_new(&mut self, entry: &LedgerRow, report: &mut Report) {
+        let Some(window_ms) = self.positions.window_ms(entry) else {
+            report.differs(Kind::Offset, || {
+                format!("{}: no window is known for its place", place(entry))
+            });
+            return;
+        };
+        let clock_ms = entry.created_at_ms;
+        let remembered_ms = entry.remembered_at_ms.unwrap_or(clock_ms).max(clock_ms);
+        let before = self.ids.insert(entry.transaction_id.clone(), remembered_ms);
+        let part_ms = ((window_ms + PARTS - 1) / PARTS).max(1);
+        if let Some(before_ms) = before
+            && clock_ms.div_euclid(part_ms) - before_ms.div_euclid(part_ms) <= PARTS
+        {
+            report.differs(Kind::Id, || {
+                format!(
+                    "{}: the transaction id {:?} was answered before, at {before_ms} ms, and was \
+                     still remembered at {clock_ms} ms",
+                    place(entry),
+                    entry.transaction_id
+                )
+            });
+        }
+        if self.ids.len() > self.ids_max {
+            let oldest_ms = clock_ms - 2 * self.positions.longest_ms();
+            self.ids.retain(|_, at| *at >= oldest_ms);
+            self.ids_max = (2 * self.ids.len()).max(IDS_MAX);
+        }
+    }
+
+    /// Holds its balances against the store's, which are taken out of `balances`.
+    pub(super) fn finish(
+        self,
+        balances: &mut BTreeMap<(u64, String), BalanceRow>,
+        report: &mut Report,
+    ) {
+        for (currency, purse) in self.purses {
+            let name = format!("account {} {currency}", self.id as i64);
+            let Some(held) = balances.remove(&(self.id, currency)) else {
+                if purse.is_made {
+                    report.differs(Kind::Balance, || {
+                        format!("{name}: the balance is missing, the ledger has entries of it")
+                    });
+                }
+                continue;
+            };
+            let right = purse.state;
+            let facts = [
+                ("available", right.available.to_string(), held.available),
+                ("frozen", right.frozen.to_string(), held.frozen),
+                (
+                    "version",
+                    right.version.to_string(),
+                    held.version.to_string(),
+                ),
+            ];
+            for (what, right, held) in facts.into_iter().filter(|(_, right, held)| right != held) {
+                report.differs(Kind::Balance, || {
+                    format!("{name}: {what} is {held}, the ledger makes it {right}")
+                });
+            }
+            if !purse.is_made {
+                report.differs(Kind::Balance, || {
+                    format!("{name}: a balance, but no command ever succeeded")
+                });
+            }
+        }
+    }
+}
+
+/// The amounts of an entry, before and after.
+struct Amounts {
+    amount: Amount,
+    available: (Amount, Amount),
+    frozen: (Amount, Amount),
+}
+
+impl Amounts {
+    fn of(entry: &LedgerRow) -> Option<Self> {
+        let read = |text: &str| text.parse::<Amount>().ok();
+        Some(Self {
+            amount: read(&entry.amount)?,
+            available: (
+                read(&entry.available_before)?,
+                read(&entry.available_after)?,
+            ),
+            frozen: (read(&entry.frozen_before)?, read(&entry.frozen_after)?),
+        })
+    }
+}
+
+/// What an entry says that cannot be, whatever was before it, in words.
+fn contradiction(entry: &LedgerRow, amounts: &Amounts, version: u64) -> Option<String> {
+    let both = [
+        amounts.available.0,
+        amounts.available.1,
+        amounts.frozen.0,
+        amounts.frozen.1,
+    ];
+    if both.iter().any(|amount| amount.is_negative()) {
+        return Some("an amount around it is negative".into());
+    }
+    if amounts.amount <= Amount::ZERO {
+        return Some(format!("its amount is {}", amounts.amount));
+    }
+    let Some(kind) = CommandKind::parse(&entry.kind).and_then(CommandKind::moves) else {
+        return Some(format!("no command has the type {:?}", entry.kind));
+    };
+    let code = match &entry.error_code {
+        None => None,
+        Some(text) => match Code::parse(text) {
+            Some(code) => Some(code),
+            None => return Some(format!("no command ends as {text:?}")),
+        },
+    };
+    let before = BalanceState {
+        available: amounts.available.0,
+        frozen: amounts.frozen.0,
+        version,
+    };
+    let (right, outcome) = outcome(kind, before, amounts.amount);
+    if outcome != code {
+        let word = |code: Option<Code>| code.map_or("SUCCESS", Code::as_str);
+        return Some(format!(
+            "it ended as {}, should be {}",
+            word(code),
+            word(outcome)
+        ));
+    }
+    let facts = [
+        ("available", right.available, amounts.available.1),
+        ("frozen", right.frozen, amounts.frozen.1),
+    ];
+    if let Some((what, right, held)) = facts.into_iter().find(|(_, right, held)| right != held) {
+        return Some(format!("{what} after it is {held}, should be {right}"));
+    }
+    (right.version != entry.version).then(|| {
+        format!(
+            "the version after it is {}, should be {}",
+            entry.version, right.version
+        )
+    })
+}
+
+/// What a command makes of a balance, and why it does nothing.
+fn outcome(kind: MoveKind, before: BalanceState, amount: Amount) -> (BalanceState, Option<Code>) {
+    match transition(kind, before, amount) {
+        Ok(after) => (after, None),
+        Err(code) => (before, Some(code)),
+    }
+}
+
+/// An entry's place, for messages.
+fn place(entry: &LedgerRow) -> String {
+    let mut text = format!(
+        "the ledger entry of partition {} offset {}",
+        entry.partition, entry.offset
+    );
+    if entry.posting != 0 {
+        text.push_str(&format!(" posting {}", entry.posting));
+    }
+    if entry.generation != 1 {
+        text.push_str(&format!(" generation {}", entry.generation));
+    }
+    text.push_str(&format!(
+        " (account {} {})",
+        entry.account_id as i64, entry.currency_code
+    ));
+    text
+}

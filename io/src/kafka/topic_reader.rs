@@ -1,0 +1,273 @@
+//! A topic read back from some point to some other: values as they lie there.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+};
+
+use super::{
+    client::{REQUEST_TIMEOUT, Voice},
+    error::{KafkaError, failed},
+    settings::KafkaSettings,
+};
+
+/// A value, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicValue {
+    /// The topic's partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The value; empty if there is none.
+    pub value: Vec<u8>,
+}
+
+/// Reads a topic from some point to some other.
+pub struct TopicReader {
+    consumer: BaseConsumer<Voice>,
+    topic: String,
+    /// Where each partition ends for this reading.
+    ends: BTreeMap<i32, i64>,
+    next: BTreeMap<i32, i64>,
+}
+
+impl TopicReader {
+    /// A reader that begins where the topic ends now.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn from_end(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
+        Self::open(settings, topic, |(_, end)| end)
+    }
+
+    /// A reader from the first record that is still there.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn from_start(settings: &KafkaSettings, topic: &str) -> Result<Self, KafkaError> {
+        Self::open(settings, topic, |(first, _)| first)
+    }
+
+    /// A reader from the first record of this time or later, in ms since 1970.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn from_time(
+        settings: &KafkaSettings,
+        topic: &str,
+        time_ms: i64,
+    ) -> Result<Self, KafkaError> {
+        let mut reader = Self::from_start(settings, topic)?;
+        let failed = failed("look for records by their time");
+        let mut asked = TopicPartitionList::new();
+        for partition in reader.ends.keys() {
+            asked
+                .add_partition_offset(
+                    &reader.topic,
+                    *partition,
+                    rdkafka::Offset::Offset(time_ms.max(0)),
+                )
+                .map_err(failed)?;
+        }
+        let found = reader
+            .consumer
+            .offsets_for_times(asked, REQUEST_TIMEOUT)
+            .map_err(failed)?;
+        for element in found.elements() {
+            let end = reader.ends.get(&element.partition()).copied().unwrap_or(0);
+            let at = match element.offset() {
+                rdkafka::Offset::Offset(at) => at,
+                _ => end,
+            };
+            reader.next.insert(element.partition(), at);
+        }
+        reader.assign()?;
+        Ok(reader)
+    }
+
+    fn open(
+        settings: &KafkaSettings,
+        topic: &str,
+        begin: impl Fn((i64, i64)) -> i64,
+    ) -> Result<Self, KafkaError> {
+        settings.check()?;
+        let failed = failed("read a topic");
+        let mut config = settings.consumer();
+        config.set("group.id", format!("{}-reader", settings.group));
+        let consumer =
+            BaseConsumer::from_config_and_context(&config, Voice::default()).map_err(failed)?;
+        let metadata = consumer
+            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+            .map_err(failed)?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .filter(|found| found.name() == topic && found.error().is_none())
+            .flat_map(|found| found.partitions().iter().map(|p| p.id()))
+            .collect();
+        if partitions.is_empty() {
+            return Err(KafkaError::NoTopic {
+                topic: topic.to_owned(),
+            });
+        }
+        let mut reader = Self {
+            consumer,
+            topic: topic.to_owned(),
+            ends: BTreeMap::new(),
+            next: BTreeMap::new(),
+        };
+        for partition in partitions {
+            let range = reader
+                .consumer
+                .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
+                .map_err(failed)?;
+            reader.ends.insert(partition, range.1);
+            reader.next.insert(partition, begin(range));
+        }
+        reader.assign()?;
+        Ok(reader)
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn assign(&self) -> Result<(), KafkaError> {
+        self.assign_those(|_| true)
+    }
+
+    fn assign_those(&self, which: impl Fn(i32) -> bool) -> Result<(), KafkaError> {
+        let failed = failed("read a topic");
+        let mut list = TopicPartitionList::new();
+        for (partition, at) in self.next.iter().filter(|(partition, _)| which(**partition)) {
+            list.add_partition_offset(&self.topic, *partition, rdkafka::Offset::Offset(*at))
+                .map_err(failed)?;
+        }
+        self.consumer.assign(&list).map_err(failed)
+    }
+
+    /// The next record, if one comes within `wait`.
+    ///
+    /// # Errors
+    ///
+    /// When the topic cannot be read.
+    pub fn next(&mut self, wait: Duration) -> Result<Option<TopicValue>, KafkaError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(left) {
+                Some(Ok(message)) => {
+                    self.next.insert(message.partition(), message.offset() + 1);
+                    return Ok(Some(TopicValue {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        value: message.payload().unwrap_or_default().to_vec(),
+                    }));
+                }
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
+                    return Err(failed("read a topic")(error));
+                }
+                Some(Err(error)) => tracing::debug!(topic = self.topic, "reading: {error}"),
+                None => {}
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Calls `each` with every record up to where the topic ended when the reader was made.
+    ///
+    /// # Errors
+    ///
+    /// When the topic cannot be read, no record comes for `patience`, or `each` says so.
+    pub fn read_all<E: From<KafkaError>>(
+        &mut self,
+        patience: Duration,
+        mut each: impl FnMut(TopicValue) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.read_those(patience, |_| true, &mut each)
+    }
+
+    /// As [`read_all`](Self::read_all), one partition after the other, so that the order is always
+    /// the same.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read_in_order<E: From<KafkaError>>(
+        &mut self,
+        patience: Duration,
+        mut each: impl FnMut(TopicValue) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for partition in self.ends.keys().copied().collect::<Vec<_>>() {
+            let only = |other: i32| other == partition;
+            self.assign_those(only)?;
+            self.read_those(patience, only, &mut each)?;
+        }
+        Ok(())
+    }
+
+    fn read_those<E: From<KafkaError>>(
+        &mut self,
+        patience: Duration,
+        which: impl Fn(i32) -> bool,
+        each: &mut impl FnMut(TopicValue) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while self.is_behind(&which) {
+            match self.next(patience)? {
+                // What came in since is of a later reading.
+                Some(found) if self.is_beyond(&found) => {}
+                Some(found) => each(found)?,
+                // Markers of transactions take offsets and are never seen.
+                None if self.is_at_markers(&which)? => break,
+                None => {
+                    return Err(KafkaError::Client {
+                        what: "read a topic to its end",
+                        why: format!("nothing came from {} for {patience:?}", self.topic),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_beyond(&self, found: &TopicValue) -> bool {
+        let end = self.ends.get(&found.partition);
+        end.is_none_or(|end| found.offset >= *end)
+    }
+
+    fn is_behind(&self, which: impl Fn(i32) -> bool) -> bool {
+        self.ends
+            .iter()
+            .filter(|(partition, _)| which(**partition))
+            .any(|(partition, end)| self.next.get(partition).is_none_or(|next| next < end))
+    }
+
+    fn is_at_markers(&self, which: impl Fn(i32) -> bool) -> Result<bool, KafkaError> {
+        let position = self
+            .consumer
+            .position()
+            .map_err(failed("ask how far a topic is read"))?;
+        let mut ends = self.ends.iter().filter(|(partition, _)| which(**partition));
+        Ok(ends.all(|(partition, end)| {
+            position
+                .find_partition(&self.topic, *partition)
+                .is_some_and(|at| matches!(at.offset(), rdkafka::Offset::Offset(at) if at >= *end))
+        }))
+    }
+}
