@@ -1,0 +1,460 @@
+//! What reading commands and the audit say about real servers.
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+#[path = "support/stack.rs"]
+mod stack;
+mod support;
+
+use std::collections::BTreeMap;
+
+use mysql::prelude::Queryable;
+use serde_json::Value;
+use stack::Stack;
+use support::{command, open, text};
+
+const ACCOUNTS: u64 = 23;
+const COMMANDS: u64 = 600;
+
+const SETTINGS: &[&str] = &[
+    "[kafka]",
+    "partitions = 3",
+    "[engine]",
+    "shards = 3",
+    "writers = 2",
+];
+
+/// The user and the line of every command: of all kinds, some without an account, without funds,
+/// with an id that was used, or without sense.
+fn lines() -> Vec<(String, String)> {
+    let kinds = [
+        "DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE", "DEPOSIT", "SETTLE",
+    ];
+    let opens = (1..=ACCOUNTS).map(|account| (account, open(account)));
+    let commands = (0..COMMANDS).map(|n| {
+        let account = n * 7919 % (ACCOUNTS + 2) + 1;
+        let kind = kinds[(n * 31 % 97 % 6) as usize];
+        let id = if n % 53 == 0 { n / 2 } else { n };
+        let amount = if n % 101 == 0 {
+            "x".into()
+        } else {
+            format!("{}.{:03}", n % 50 + 1, n % 997)
+        };
+        (account, command(&format!("t-{id}"), account, kind, &amount))
+    });
+    opens
+        .chain(commands)
+        .map(|(account, line)| (format!("u-{account}"), line))
+        .collect()
+}
+
+/// JSON lines without what depends on where and when.
+fn without(lines: &str, names: &[&str]) -> Vec<Value> {
+    lines
+        .lines()
+        .map(|line| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            row.as_object_mut()
+                .unwrap()
+                .retain(|name, _| !names.contains(&name.as_str()));
+            row
+        })
+        .collect()
+}
+
+/// Each account's rows in their order.
+fn by_account(rows: Vec<Value>) -> BTreeMap<u64, Vec<Value>> {
+    let mut found: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    for row in rows {
+        let account = row["accountId"].as_u64().unwrap();
+        found.entry(account).or_default().push(row);
+    }
+    found
+}
+
+fn sorted(rows: Vec<Value>) -> Vec<String> {
+    let mut rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+    rows.sort();
+    rows
+}
+
+/// Everything that can be read is what `kilter apply` makes of the same commands.
+fn reads_as_embedded(stack: &Stack) {
+    stack.place.apply(lines().into_iter().map(|(_, line)| line));
+    let embedded = |what: &str| stack.place.ok(&[what, "--json"]);
+    let servers = |what: &str| stack.ok(&[what, "--json"]);
+    assert_eq!(servers("balances"), embedded("balances"));
+    let here = ["createdAt", "shardId"];
+    assert_eq!(
+        without(&servers("accounts"), &here),
+        without(&embedded("accounts"), &here)
+    );
+    let here = ["createdAt", "generation", "partition", "offset"];
+    let ledger = servers("ledger");
+    assert_eq!(
+        by_account(without(&ledger, &here)),
+        by_account(without(&embedded("ledger"), &here))
+    );
+    let places: Vec<Vec<u64>> = without(&ledger, &[])
+        .iter()
+        .map(|row| {
+            ["generation", "partition", "offset", "posting"]
+                .map(|name| row[name].as_u64().unwrap())
+                .to_vec()
+        })
+        .collect();
+    assert!(places.is_sorted(), "{places:?}");
+    let own = stack.ok(&["ledger", "--json", "--account", "7"]);
+    let all: Vec<&str> = ledger
+        .lines()
+        .filter(|line| line.contains(r#""accountId": 7,"#))
+        .collect();
+    assert!(all.len() > 5);
+    assert_eq!(own.lines().collect::<Vec<_>>(), all);
+    let here = [
+        "originalTopic",
+        "originalPartition",
+        "originalOffset",
+        "failedAt",
+        "dlqTopic",
+    ];
+    let (letters, right) = (servers("dead-letters"), embedded("dead-letters"));
+    assert!(letters.lines().count() > 20);
+    assert_eq!(
+        sorted(without(&letters, &here)),
+        sorted(without(&right, &here))
+    );
+    // Not only the same values: the same spelling.
+    let begins = |lines: &str| {
+        lines
+            .lines()
+            .all(|l| l.starts_with(r#"{"originalTopic": ""#))
+    };
+    assert!(begins(&letters) && begins(&right), "{letters}");
+}
+
+/// Runs the audit after a statement, expects these words, and undoes it.
+fn tampered(stack: &Stack, change: &str, undo: &[&str], replay: bool, words: &[&str]) {
+    let mut conn = stack.conn();
+    conn.query_drop(change).unwrap();
+    assert_ne!(conn.affected_rows(), 0, "{change}");
+    let args = if replay {
+        &["audit", "--replay"][..]
+    } else {
+        &["audit"]
+    };
+    let said = stack.no(args);
+    println!("{change}\n{said}");
+    for words in words {
+        assert!(said.contains(words), "{change}: {words:?} not in {said}");
+    }
+    for statement in undo {
+        conn.query_drop(*statement).unwrap();
+    }
+}
+
+#[test]
+fn servers_read_as_a_directory_and_the_audit_finds_everything() {
+    let name = "servers_read_as_a_directory_and_the_audit_finds_everything";
+    let Some(stack) = Stack::new(name, SETTINGS) else {
+        return;
+    };
+    stack.ok(&["init"]);
+    let said = stack.ok(&["audit", "--replay"].as_slice()[..1]);
+    assert!(said.contains("audited: 0 accounts, 0 balances"), "{said}");
+    let node = stack.serve();
+    stack.produce(lines());
+    stack.wait_until_committed();
+    let said = stack.ok(&["audit"]);
+    assert!(said.contains("the store is exact"), "{said}");
+    node.stop();
+    reads_as_embedded(&stack);
+    one_place_only(&stack);
+    let said = stack.ok(&["audit", "--replay"]);
+    assert!(said.contains("is what the log makes it"), "{said}");
+    tampering(&stack);
+    the_operator(&stack);
+    let said = stack.ok(&["audit", "--replay"]);
+    assert!(said.contains("is what the log makes it"), "{said}");
+}
+
+/// How the place is chosen, and what is said of one balance.
+fn one_place_only(stack: &Stack) {
+    let said = stack.ok(&["balance", "7", "USDT"]);
+    assert!(said.contains("USDT"), "{said}");
+    let said = stack.no(&["balance", "7", "usdt"]);
+    assert!(said.contains("no usdt balance in the database"), "{said}");
+    let output = stack.run(&["balances", "--data", "here"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let config = stack.place.path("kilter.toml");
+    let all = stack.ok(&["balances"]);
+    let by_name = stack
+        .plain(&["balances"])
+        .env("KILTER_CONFIG", &config)
+        .output();
+    assert_eq!(String::from_utf8(by_name.unwrap().stdout).unwrap(), all);
+    let set = stack
+        .plain(&["balances", "--set", "engine.shards=3"])
+        .output();
+    assert_eq!(String::from_utf8(set.unwrap().stdout).unwrap(), all);
+    let both = stack
+        .plain(&["balances"])
+        .env("KILTER_CONFIG", &config)
+        .env("KILTER_DATA", stack.place.data())
+        .output()
+        .unwrap();
+    assert!(text(&both).contains("are both set"), "{}", text(&both));
+}
+
+fn tampering(stack: &Stack) {
+    let entry = "generation = 1 AND account_id = 7 AND status = 'SUCCESS' ORDER BY `offset` \
+                 LIMIT 1";
+    let mut conn = stack.conn();
+    // A copy of everything, to restore from.
+    for table in [
+        "accounts",
+        "account_balances",
+        "balance_transactions",
+        "consumer_offsets",
+    ] {
+        conn.query_drop(format!("CREATE TABLE copy_of_{table} LIKE {table}"))
+            .unwrap();
+        conn.query_drop(format!("INSERT INTO copy_of_{table} SELECT * FROM {table}"))
+            .unwrap();
+    }
+    let restore = |table: &str| {
+        [
+            format!("DELETE FROM {table}"),
+            format!("INSERT INTO {table} SELECT * FROM copy_of_{table}"),
+        ]
+    };
+    let cases: &[(&str, &str, bool, &[&str])] = &[
+        (
+            "account_balances",
+            "UPDATE account_balances SET available = available + 0.000000000000000001 \
+             WHERE account_id = 7",
+            true,
+            &["balances: 1", "account 7 USDT: available is", "replay: 1"],
+        ),
+        (
+            "account_balances",
+            "UPDATE account_balances SET frozen = -1 WHERE account_id = 8",
+            false,
+            &["balances: 2", "less than nothing", "frozen is -1"],
+        ),
+        (
+            "account_balances",
+            "UPDATE account_balances SET version = version + 1 WHERE account_id = 7",
+            false,
+            &["balances: 1", "account 7 USDT: version is"],
+        ),
+        (
+            "account_balances",
+            "DELETE FROM account_balances WHERE account_id = 9",
+            false,
+            &["balances: 1", "account 9 USDT: the balance is missing"],
+        ),
+        (
+            "account_balances",
+            "INSERT INTO account_balances VALUES (9, 'BTC', 1, 0, 1, NOW(), NOW())",
+            true,
+            &[
+                "account 9 BTC: a balance that no ledger entry made",
+                "account 9 BTC: a balance that the log does not make",
+            ],
+        ),
+        (
+            "balance_transactions",
+            "DELETE FROM balance_transactions WHERE {entry}",
+            true,
+            &["ledger: ", "the entries before it make it", "is missing"],
+        ),
+        (
+            "balance_transactions",
+            "INSERT INTO balance_transactions SELECT generation, `partition`, `offset`, 1, \
+             account_id, currency_code, transaction_id, type, amount, available_before, \
+             available_after, frozen_before, frozen_after, status, error_message, created_at, \
+             version, remembered_ms FROM copy_of_balance_transactions WHERE {entry}",
+            true,
+            &[
+                "ledger: ",
+                "posting 1",
+                "transaction ids: 1",
+                "was answered before",
+                "the log does not make it",
+            ],
+        ),
+        (
+            "balance_transactions",
+            "UPDATE balance_transactions SET amount = amount + 1 WHERE {entry}",
+            true,
+            &["ledger: 1", "should be", "replay: 1"],
+        ),
+        (
+            "balance_transactions",
+            "UPDATE balance_transactions SET transaction_id = 'another' WHERE {entry}",
+            true,
+            &["replay: 1", "\"another\""],
+        ),
+        (
+            "consumer_offsets",
+            "UPDATE consumer_offsets SET `offset` = `offset` - 9 WHERE `partition` = 1 \
+             AND first_hash = 0",
+            true,
+            &["offsets: ", "it is not committed", "log: 1", "partition 1"],
+        ),
+        (
+            "consumer_offsets",
+            "UPDATE consumer_offsets SET `offset` = `offset` + 9 WHERE `partition` = 1 \
+             AND first_hash = 0",
+            false,
+            &["log: 1", "partition 1"],
+        ),
+        (
+            "consumer_offsets",
+            "UPDATE consumer_offsets SET last_hash = last_hash - 1 WHERE `partition` = 2 \
+             AND first_hash = 0",
+            false,
+            &["offsets: 1", "do not speak of every hash once"],
+        ),
+        (
+            "consumer_offsets",
+            "UPDATE consumer_offsets SET clock_ms = clock_ms + 1 WHERE `partition` = 2",
+            true,
+            &["replay: 2", "partition 2"],
+        ),
+        (
+            "accounts",
+            "UPDATE accounts SET state = 'PENDING' WHERE id = 7",
+            true,
+            &["accounts: 2", "account 7", "PENDING", "replay: "],
+        ),
+        (
+            "accounts",
+            "UPDATE accounts SET shard_id = shard_id + 1 WHERE id = 7",
+            false,
+            &["accounts: 1", "account 7: its shard_id is"],
+        ),
+        (
+            "accounts",
+            "DELETE FROM accounts WHERE id = 7",
+            false,
+            &["accounts: 2", "is not there"],
+        ),
+        (
+            "accounts",
+            "INSERT INTO accounts VALUES (1000, 'stranger', 0, NOW(), NOW(), 'ACTIVE')",
+            true,
+            &["replay: 1", "the log does not open it"],
+        ),
+    ];
+    for (table, change, replay, words) in cases {
+        let undo = restore(table);
+        let undo = [undo[0].as_str(), undo[1].as_str()];
+        let change = change.replace("{entry}", entry);
+        tampered(stack, &change, &undo, *replay, words);
+    }
+}
+
+/// Windows and notes.
+fn the_operator(stack: &Stack) {
+    let said = stack.ok(&["window"]);
+    assert!(said.contains("remembered for 24 h"), "{said}");
+    let said = stack.no(&["window", "12h"]);
+    assert!(said.contains("set engine.window to 12 h"), "{said}");
+    let refuse = |partition: &str, offset: &str| {
+        [
+            "log".to_owned(),
+            "refuse".into(),
+            "--reason".into(),
+            "a test".into(),
+            "--partition".into(),
+            partition.into(),
+            "--offset".into(),
+            offset.into(),
+        ]
+    };
+    let line = command("noted", 7, "DEPOSIT", "1000000");
+    let partition: u64 = {
+        let row = stack.ok(&["ledger", "--json", "--account", "7"]);
+        let row: Value = serde_json::from_str(row.lines().next().unwrap()).unwrap();
+        row["partition"].as_u64().unwrap()
+    };
+    let end: Option<u64> = stack
+        .conn()
+        .exec_first(
+            "SELECT min(`offset`) FROM consumer_offsets WHERE `partition` = ?",
+            (partition,),
+        )
+        .unwrap();
+    let (partition, end) = (partition.to_string(), end.unwrap().to_string());
+    let note = |partition: &str, offset: &str| {
+        let args = refuse(partition, offset);
+        stack.run(&args.each_ref().map(String::as_str))
+    };
+    for (partition, offset, words) in [
+        ("3", "0", "has 3 partitions"),
+        (&partition, "0", "is committed already"),
+        (&partition, &end, "is not in the log yet"),
+    ] {
+        let output = note(partition, offset);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains(words), "{}", text(&output));
+    }
+    stack.produce([("u-7".to_owned(), line)]);
+    let output = note(&partition, &end);
+    assert!(output.status.success(), "{}", text(&output));
+    let balance = stack.ok(&["balance", "7", "USDT", "--json"]);
+    let node = stack.serve();
+    stack.wait_until_committed();
+    let output = note(&partition, &end);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    node.stop();
+    assert_eq!(stack.ok(&["balance", "7", "USDT", "--json"]), balance);
+    let letters = stack.ok(&["dead-letters", "--json"]);
+    assert_eq!(letters.matches("OPERATOR_REFUSED").count(), 1, "{letters}");
+}
+
+#[test]
+fn the_topic_is_the_ledger_where_it_is_configured_so() {
+    let name = "the_topic_is_the_ledger_where_it_is_configured_so";
+    let settings: Vec<&str> = SETTINGS
+        .iter()
+        .copied()
+        .chain(["ledger = \"topic\""])
+        .collect();
+    let Some(stack) = Stack::new(name, &settings) else {
+        return;
+    };
+    stack.ok(&["init"]);
+    // Two lives, so that there are results of two terms.
+    let all = lines();
+    let half = all.len() / 2;
+    for part in [&all[..half], &all[half..]] {
+        let node = stack.serve();
+        stack.produce(part.iter().cloned());
+        stack.wait_until_committed();
+        node.stop();
+    }
+    let mut conn = stack.conn();
+    let rows: Option<u64> = conn
+        .query_first("SELECT count(*) FROM balance_transactions")
+        .unwrap();
+    assert_eq!(rows, Some(0));
+    reads_as_embedded(&stack);
+    let said = stack.ok(&["audit", "--replay"]);
+    assert!(said.contains("is what the log makes it"), "{said}");
+    tampered(
+        &stack,
+        "UPDATE account_balances SET available = available + 1 WHERE account_id = 7",
+        &["UPDATE account_balances SET available = available - 1 WHERE account_id = 7"],
+        true,
+        &["balances: 1", "account 7 USDT: available is", "replay: 1"],
+    );
+    let output = stack
+        .kilter(&["audit", "--set", "engine.ledger=mysql"])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert!(said.contains("ledger is \"topic\" in the store"), "{said}");
+    stack.ok(&["audit"]);
+}
