@@ -115,6 +115,8 @@ impl Stack {
         // Read on to its end, so that the node never waits for us.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
+                // Shown if the test fails.
+                println!("{line}");
                 let _ = said.send(line);
             }
         });

@@ -77,6 +77,7 @@ struct Seen {
 pub struct CommandConsumer {
     pub(super) consumer: BaseConsumer<Voice>,
     pub(super) topic: String,
+    settings: KafkaSettings,
     topic_c: CString,
     /// How far each partition was seen, markers of transactions included.
     seen: parking_lot::Mutex<BTreeMap<u32, Seen>>,
@@ -98,11 +99,20 @@ impl CommandConsumer {
         Ok(Arc::new(Self {
             consumer,
             topic: settings.commands.clone(),
+            settings: settings.clone(),
             topic_c: CString::new(settings.commands.as_str())
                 .map_err(failed("name the command topic"))?,
             seen: parking_lot::Mutex::new(BTreeMap::new()),
             waker: parking_lot::Mutex::new(None),
         }))
+    }
+
+    /// Another client of the same brokers. Assigning and unassigning one again and again trips over
+    /// librdkafka's own threads (2.12: an assertion on `rktp_started`), so what is read apart is
+    /// read by a client of its own.
+    pub(super) fn another(&self) -> Result<BaseConsumer<Voice>, KafkaError> {
+        BaseConsumer::from_config_and_context(&self.settings.consumer(), Voice::default())
+            .map_err(failed("make a consumer"))
     }
 
     pub(super) fn native(&self) -> *mut ffi::rd_kafka_t {

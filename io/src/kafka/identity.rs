@@ -69,7 +69,7 @@ impl CommandConsumer {
     }
 
     /// The record at an offset: its offset, which is higher if that one is gone, and what it is
-    /// known by. Nothing may be assigned meanwhile.
+    /// known by.
     ///
     /// # Errors
     ///
@@ -88,10 +88,11 @@ impl CommandConsumer {
             rdkafka::Offset::Offset(offset as i64),
         )
         .map_err(failed)?;
-        self.consumer.assign(&list).map_err(failed)?;
+        let consumer = self.another()?;
+        consumer.assign(&list).map_err(failed)?;
         let deadline = Instant::now() + RECORD_TIMEOUT;
-        let found = loop {
-            match self.consumer.poll(Duration::from_millis(100)) {
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) if message.partition() == partition.get() as i32 => {
                     let timestamp_ms = match message.timestamp() {
                         Timestamp::LogAppendTime(ms) | Timestamp::CreateTime(ms) => ms,
@@ -122,9 +123,7 @@ impl CommandConsumer {
                 }
                 _ => {}
             }
-        };
-        self.consumer.unassign().map_err(failed)?;
-        found
+        }
     }
 
     /// The topic's id and how many partitions it has.
