@@ -164,8 +164,8 @@ impl PartitionReplay<'_> {
     ) -> Result<(), AuditError> {
         let end = self.rows.iter().map(|row| row.offset).max();
         let end = end.unwrap_or_default().get();
-        if end > consumer.range(self.partition)?.end {
-            // Told already: the log does not go so far.
+        // Nothing to read, or told already: the log does not go so far.
+        if end == 0 || end > consumer.range(self.partition)?.end {
             return Ok(());
         }
         let mut replayed = Replayed::new(self, windows);
