@@ -169,6 +169,10 @@ impl Stack {
 
     /// A plain connection to the database.
     pub fn conn(&self) -> Conn {
+        self.connect().unwrap()
+    }
+
+    fn connect(&self) -> Result<Conn, mysql::Error> {
         let var = |name: &str, default: &str| std::env::var(name).unwrap_or(default.into());
         Conn::new(
             OptsBuilder::new()
@@ -179,17 +183,15 @@ impl Stack {
                 .db_name(Some(&self.name))
                 .prefer_socket(false),
         )
-        .unwrap()
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         // A test that failed early has none of these.
-        if !std::thread::panicking() {
-            let _ = self
-                .conn()
-                .query_drop(format!("DROP DATABASE IF EXISTS {}", self.name));
+        if let Ok(mut conn) = self.connect() {
+            let _ = conn.query_drop("SET lock_wait_timeout = 5");
+            let _ = conn.query_drop(format!("DROP DATABASE IF EXISTS {}", self.name));
         }
         let client: Result<AdminClient<DefaultClientContext>, _> = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
