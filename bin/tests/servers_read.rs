@@ -159,9 +159,9 @@ fn servers_read_as_a_directory_and_the_audit_finds_everything() {
         return;
     };
     stack.ok(&["init"]);
-    let said = stack.ok(&["audit", "--replay"].as_slice()[..1]);
+    let said = stack.ok(&["audit"]);
     assert!(said.contains("audited: 0 accounts, 0 balances"), "{said}");
-    let node = stack.serve();
+    let node = stack.serve(&[]);
     stack.produce(lines());
     stack.wait_until_committed();
     let said = stack.ok(&["audit"]);
@@ -404,7 +404,7 @@ fn the_operator(stack: &Stack) {
     let output = note(&partition, &end);
     assert!(output.status.success(), "{}", text(&output));
     let balance = stack.ok(&["balance", "7", "USDT", "--json"]);
-    let node = stack.serve();
+    let node = stack.serve(&[]);
     stack.wait_until_committed();
     let output = note(&partition, &end);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -426,11 +426,12 @@ fn the_topic_is_the_ledger_where_it_is_configured_so() {
         return;
     };
     stack.ok(&["init"]);
-    // Two lives, so that there are results of two terms.
+    // Several lives, so that there are results of several terms, and windows of several lengths.
     let all = lines();
-    let half = all.len() / 2;
-    for part in [&all[..half], &all[half..]] {
-        let node = stack.serve();
+    let third = all.len() / 3;
+    let parts = [&all[..third], &all[third..2 * third], &all[2 * third..]];
+    for (part, window) in parts.into_iter().zip(["24h", "1h", "2h"]) {
+        let node = stack.serve(&[&format!("engine.window={window}")]);
         stack.produce(part.iter().cloned());
         stack.wait_until_committed();
         node.stop();
@@ -440,6 +441,13 @@ fn the_topic_is_the_ledger_where_it_is_configured_so() {
         .query_first("SELECT count(*) FROM balance_transactions")
         .unwrap();
     assert_eq!(rows, Some(0));
+    let rows: Option<u64> = conn
+        .query_first("SELECT count(*) FROM kilter_windows")
+        .unwrap();
+    assert_eq!(rows, Some(9));
+    let said = stack.ok(&["window"]);
+    assert!(said.contains("remembered for 2 h"), "{said}");
+    assert!(said.contains("engine.window is 24 h"), "{said}");
     reads_as_embedded(&stack);
     let said = stack.ok(&["audit", "--replay"]);
     assert!(said.contains("is what the log makes it"), "{said}");

@@ -97,19 +97,17 @@ fn positions(
     audited: Audited<'_>,
     report: &mut Report,
 ) -> Result<Positions, AuditError> {
-    let own = (
-        audited.settings.group.clone(),
-        audited.settings.topic.clone(),
-    );
+    let own = audited.settings;
     let mut others = Vec::new();
     let mut offsets: Vec<OffsetRow> = Vec::new();
-    for (owner, row) in store.offsets()? {
-        if owner == own {
-            offsets.push(row);
-        } else if others.last() != Some(&owner) {
-            others.push(owner);
+    for held in store.offsets()? {
+        if (&held.group, &held.topic) == (&own.group, &own.topic) {
+            offsets.push(held.row);
+        } else {
+            others.push((held.group, held.topic));
         }
     }
+    others.dedup();
     let positions = Positions {
         logs: store.logs()?,
         offsets,

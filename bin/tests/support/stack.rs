@@ -102,10 +102,12 @@ impl Stack {
         text(&output)
     }
 
-    /// A node that leads when this returns.
-    pub fn serve(&self) -> Node {
+    /// A node that leads when this returns; `settings` are as for `--set`.
+    pub fn serve(&self, settings: &[&str]) -> Node {
+        let args = settings.iter().flat_map(|setting| ["--set", setting]);
         let mut child = Killed(
             self.kilter(&["serve"])
+                .args(args)
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap(),

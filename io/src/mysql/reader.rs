@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use kilter_engine::{
-    AccountId, Amount, Generation, Offset, Partition, epoch::OffsetRow, notes::Note,
-};
+use kilter_engine::{AccountId, Amount, Generation, Offset, Partition, notes::Note};
 use mysql::{
     Row,
     prelude::{FromValue, Queryable},
@@ -14,7 +12,8 @@ use super::{
     connection::Db,
     error::{MysqlError, failed},
     notes::notes,
-    rows, schema,
+    rows::{self, OwnedOffsetRow},
+    schema,
     settings::MysqlSettings,
     start::{self, KnownLog, StoreSettings},
 };
@@ -323,7 +322,7 @@ impl MysqlReader {
     /// # Errors
     ///
     /// When they cannot be read.
-    pub fn offsets(&mut self) -> Result<Vec<((String, String), OffsetRow)>, MysqlError> {
+    pub fn offsets(&mut self) -> Result<Vec<OwnedOffsetRow>, MysqlError> {
         rows::all(&mut self.db)
     }
 
