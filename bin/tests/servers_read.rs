@@ -287,13 +287,16 @@ fn tampering(stack: &Stack) {
             "balance_transactions",
             "UPDATE balance_transactions SET amount = amount + 1 WHERE {entry}",
             true,
-            &["ledger: 1", "should be", "replay: 1"],
+            &["ledger: 1", "should be", "replay: 1", "amount is"],
         ),
         (
             "balance_transactions",
             "UPDATE balance_transactions SET transaction_id = 'another' WHERE {entry}",
             true,
-            &["replay: 1", "\"another\""],
+            &[
+                "replay: 1",
+                "transactionId is \"another\", the log makes it",
+            ],
         ),
         (
             "consumer_offsets",

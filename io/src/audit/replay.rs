@@ -310,7 +310,7 @@ impl PartitionReplay<'_> {
                     report.differs(Kind::Replay, || format!("{name}: the log does not make it"))
                 }
                 Some(right) if right != held => report.differs(Kind::Replay, || {
-                    format!("{name} is {held:?}, the log makes it {right:?}")
+                    format!("{name}: {}", partition::difference(&held, &right))
                 }),
                 Some(_) => {}
             }
