@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use kilter_engine::partitioner::Partitioner;
 use mysql::prelude::Queryable;
 use serde_json::Value;
 use stack::Stack;
@@ -14,6 +15,9 @@ use support::{command, open, text};
 
 const ACCOUNTS: u64 = 23;
 const COMMANDS: u64 = 600;
+
+/// Accounts that nobody uses: more than the audit looks at together.
+const IDLE: std::ops::Range<u64> = 10_000..12_100;
 
 const SETTINGS: &[&str] = &[
     "[kafka]",
@@ -29,7 +33,8 @@ fn lines() -> Vec<(String, String)> {
     let kinds = [
         "DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE", "DEPOSIT", "SETTLE",
     ];
-    let opens = (1..=ACCOUNTS).map(|account| (account, open(account)));
+    let opens = (1..=ACCOUNTS).chain(IDLE);
+    let opens = opens.map(|account| (account, open(account)));
     let commands = (0..COMMANDS).map(|n| {
         let account = n * 7919 % (ACCOUNTS + 2) + 1;
         let kind = kinds[(n * 31 % 97 % 6) as usize];
@@ -163,9 +168,17 @@ fn servers_read_as_a_directory_and_the_audit_finds_everything() {
     assert!(said.contains("audited: 0 accounts, 0 balances"), "{said}");
     let node = stack.serve(&[]);
     stack.produce(lines());
+    // While the node is at work: whatever is committed by then is exact.
+    for _ in 0..3 {
+        let said = stack.ok(&["audit"]);
+        assert!(said.contains("the store is exact"), "{said}");
+    }
     stack.wait_until_committed();
     let said = stack.ok(&["audit"]);
-    assert!(said.contains("the store is exact"), "{said}");
+    assert!(
+        said.contains("audited: 2123 accounts, 23 balances"),
+        "{said}"
+    );
     node.stop();
     reads_as_embedded(&stack);
     one_place_only(&stack);
@@ -175,6 +188,50 @@ fn servers_read_as_a_directory_and_the_audit_finds_everything() {
     the_operator(&stack);
     let said = stack.ok(&["audit", "--replay"]);
     assert!(said.contains("is what the log makes it"), "{said}");
+    openings(&stack);
+}
+
+/// Balances of the system before begin with an entry of their own.
+fn openings(stack: &Stack) {
+    let user = "u-500";
+    let shard = Partitioner::Murmur2.partition(user.as_bytes(), stack::PARTITIONS);
+    let mut conn = stack.conn();
+    for statement in [
+        format!("INSERT INTO accounts VALUES (500, '{user}', {shard}, NOW(), NOW(), 'ACTIVE')"),
+        "INSERT INTO account_balances VALUES (500, 'USDT', 12.5, 3, 7, NOW(), NOW())".to_owned(),
+    ] {
+        conn.query_drop(statement).unwrap();
+    }
+    let said = stack.no(&["audit"]);
+    assert!(
+        said.contains("account 500 USDT: a balance that no ledger entry made"),
+        "{said}"
+    );
+    conn.query_drop(format!(
+        "INSERT INTO balance_transactions VALUES (0, {shard}, 1, 0, 500, 'USDT', 'opening', \
+         'OPENING', 0, 0, 12.5, 0, 3, 'SUCCESS', NULL, '2020-01-01', 7, NULL)"
+    ))
+    .unwrap();
+    let node = stack.serve(&[]);
+    stack.produce([(user.to_owned(), command("after", 500, "WITHDRAW", "2.25"))]);
+    stack.wait_until_committed();
+    node.stop();
+    let said = stack.ok(&["balance", "500", "USDT", "--json"]);
+    assert!(
+        said.contains(r#""available": "10.25", "frozen": "3", "version": 8"#),
+        "{said}"
+    );
+    let said = stack.ok(&["audit"]);
+    assert!(said.contains("the store is exact"), "{said}");
+    let said = stack.no(&["audit", "--replay"]);
+    assert!(said.contains("taken over from another system"), "{said}");
+    tampered(
+        stack,
+        "UPDATE balance_transactions SET available_after = 12 WHERE type = 'OPENING'",
+        &[],
+        false,
+        &["ledger: 1", "the entries before it make it 12"],
+    );
 }
 
 /// How the place is chosen, and what is said of one balance.
