@@ -21,7 +21,7 @@ use kilter_engine::Partition;
 use kilter_io::kafka::{CommandConsumer, CommandProducer, KafkaSettings};
 use mysql::{Conn, OptsBuilder, prelude::Queryable};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
 };
@@ -167,6 +167,27 @@ impl Stack {
                 lowest.flatten() == Some(end)
             });
         }
+    }
+
+    /// Throws away all but the last so many records of every partition of the result topic.
+    pub fn shorten_results(&self, records: i64) {
+        let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .create()
+            .unwrap();
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..PARTITIONS as i32 {
+            let (first, end) = client
+                .inner()
+                .fetch_watermarks(&self.topic("results"), partition, Duration::from_secs(10))
+                .unwrap();
+            assert!(end - records > first);
+            let at = rdkafka::Offset::Offset(end - records);
+            offsets
+                .add_partition_offset(&self.topic("results"), partition, at)
+                .unwrap();
+        }
+        block_on(client.delete_records(&offsets, &AdminOptions::new())).unwrap();
     }
 
     /// A plain connection to the database.

@@ -36,6 +36,8 @@ pub struct TopicReader {
     /// Where each partition ends for this reading.
     ends: BTreeMap<i32, i64>,
     next: BTreeMap<i32, i64>,
+    /// Whether every partition begins with its first record.
+    is_whole: bool,
     /// Whether reading has begun. Not before the first record is asked for: librdkafka 2.12 aborts
     /// the process (`rktp_started`) when a client goes whose partitions have not started yet.
     is_assigned: bool,
@@ -127,6 +129,7 @@ impl TopicReader {
             topic: topic.to_owned(),
             ends: BTreeMap::new(),
             next: BTreeMap::new(),
+            is_whole: true,
             is_assigned: false,
         };
         for partition in partitions {
@@ -134,6 +137,7 @@ impl TopicReader {
                 .consumer
                 .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
                 .map_err(failed)?;
+            reader.is_whole &= range.0 == 0;
             reader.ends.insert(partition, range.1);
             reader.next.insert(partition, begin(range));
         }
@@ -143,6 +147,11 @@ impl TopicReader {
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// Whether nothing of the topic was thrown away yet.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     fn assign_those(&mut self, which: impl Fn(i32) -> bool) -> Result<(), KafkaError> {
