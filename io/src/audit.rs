@@ -47,7 +47,8 @@ pub struct Audited<'a> {
     pub settings: &'a StoreSettings,
     /// How keys go to partitions.
     pub partitioner: Partitioner,
-    /// The ledger, if it is the result topic; else it is in the store.
+    /// The ledger, if it is the result topic; else it is in the store. Where the topic has thrown
+    /// away its beginning, the first entry of a balance that is kept is taken at its word.
     pub topic: Option<&'a TopicLedger>,
 }
 
@@ -97,19 +98,17 @@ fn positions(
     audited: Audited<'_>,
     report: &mut Report,
 ) -> Result<Positions, AuditError> {
-    let own = (
-        audited.settings.group.clone(),
-        audited.settings.topic.clone(),
-    );
+    let own = audited.settings;
     let mut others = Vec::new();
     let mut offsets: Vec<OffsetRow> = Vec::new();
-    for (owner, row) in store.offsets()? {
-        if owner == own {
-            offsets.push(row);
-        } else if others.last() != Some(&owner) {
-            others.push(owner);
+    for held in store.offsets()? {
+        if (&held.group, &held.topic) == (&own.group, &own.topic) {
+            offsets.push(held.row);
+        } else {
+            others.push((held.group, held.topic));
         }
     }
+    others.dedup();
     let positions = Positions {
         logs: store.logs()?,
         offsets,
@@ -140,6 +139,7 @@ fn some(
         balances.insert((row.account_id, row.currency_code.clone()), row);
         Ok::<(), MysqlError>(())
     })?;
+    let is_whole = audited.topic.is_none_or(TopicLedger::is_whole);
     let mut present: Option<Account<'_>> = None;
     let each = |entry: LedgerRow| {
         report.entries += 1;
@@ -148,7 +148,7 @@ fn some(
             other.finish(&mut balances, report);
         }
         present
-            .get_or_insert_with(|| Account::new(id, accounts.get(&id), positions, report))
+            .get_or_insert_with(|| Account::new(id, accounts.get(&id), positions, is_whole, report))
             .entry(&entry, report);
         Ok::<(), AuditError>(())
     };
@@ -159,7 +159,9 @@ fn some(
     if let Some(account) = present {
         account.finish(&mut balances, report);
     }
-    for ((id, currency), _) in balances {
+    // Of what the topic has thrown away nothing can be said.
+    let unmade = balances.into_keys().filter(|_| is_whole);
+    for (id, currency) in unmade {
         report.differs(Kind::Balance, || {
             format!(
                 "account {} {currency}: a balance that no ledger entry made",

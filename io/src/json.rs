@@ -19,7 +19,7 @@ pub fn line(value: &impl Serialize, to: &mut impl std::io::Write) -> std::io::Re
     to.write_all(b"\n")
 }
 
-/// Writes JSON that is there already as [`line`] does: on one line, with the same spaces.
+/// Writes JSON that is there already as [`line()`] does: on one line, with the same spaces.
 ///
 /// # Errors
 ///

@@ -28,6 +28,7 @@ pub use lease::{Lease, LeaseRow, Taken, owner_name};
 pub use load::{LoadAsked, LoadFailure, Loaded, load};
 pub use notes::{add_note, notes};
 pub use reader::{MysqlReader, WindowRow};
+pub use rows::OwnedOffsetRow;
 pub use schema::{init, is_ready, print as print_schema};
 pub use settings::{MysqlSettings, Tls};
 pub use start::{

@@ -45,6 +45,13 @@ pub fn run(config: &Config, replay: bool) -> anyhow::Result<Answer> {
     progress.finish();
     against_log(config, &mut store, &offsets, &mut report)?;
     against_projection(config);
+    if topic.as_ref().is_some_and(|topic| !topic.is_whole()) {
+        println!(
+            "the topic {} has thrown away its first results: each balance is followed from the \
+             first one that is kept",
+            config.kafka.results
+        );
+    }
     let mut impossible = None;
     if replay {
         let asked = Asked {

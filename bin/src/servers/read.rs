@@ -33,11 +33,11 @@ pub fn store(config: &Config) -> anyhow::Result<MysqlReader> {
 ///
 /// When they cannot be read.
 pub fn offsets(config: &Config, store: &mut MysqlReader) -> Result<Vec<OffsetRow>, MysqlError> {
-    let own = (config.kafka.group.clone(), config.kafka.commands.clone());
+    let own = (&config.kafka.group, &config.kafka.commands);
     let rows = store.offsets()?.into_iter();
     Ok(rows
-        .filter(|(owner, _)| *owner == own)
-        .map(|(_, row)| row)
+        .filter(|held| (&held.group, &held.topic) == own)
+        .map(|held| held.row)
         .collect())
 }
 

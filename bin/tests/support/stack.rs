@@ -21,7 +21,7 @@ use kilter_engine::Partition;
 use kilter_io::kafka::{CommandConsumer, CommandProducer, KafkaSettings};
 use mysql::{Conn, OptsBuilder, prelude::Queryable};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
 };
@@ -102,10 +102,12 @@ impl Stack {
         text(&output)
     }
 
-    /// A node that leads when this returns.
-    pub fn serve(&self) -> Node {
+    /// A node that leads when this returns; `settings` are as for `--set`.
+    pub fn serve(&self, settings: &[&str]) -> Node {
+        let args = settings.iter().flat_map(|setting| ["--set", setting]);
         let mut child = Killed(
             self.kilter(&["serve"])
+                .args(args)
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap(),
@@ -169,8 +171,33 @@ impl Stack {
         }
     }
 
+    /// Throws away all but the last so many records of every partition of the result topic.
+    pub fn shorten_results(&self, records: i64) {
+        let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .create()
+            .unwrap();
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..PARTITIONS as i32 {
+            let (first, end) = client
+                .inner()
+                .fetch_watermarks(&self.topic("results"), partition, Duration::from_secs(10))
+                .unwrap();
+            assert!(end - records > first);
+            let at = rdkafka::Offset::Offset(end - records);
+            offsets
+                .add_partition_offset(&self.topic("results"), partition, at)
+                .unwrap();
+        }
+        block_on(client.delete_records(&offsets, &AdminOptions::new())).unwrap();
+    }
+
     /// A plain connection to the database.
     pub fn conn(&self) -> Conn {
+        self.connect().unwrap()
+    }
+
+    fn connect(&self) -> Result<Conn, mysql::Error> {
         let var = |name: &str, default: &str| std::env::var(name).unwrap_or(default.into());
         Conn::new(
             OptsBuilder::new()
@@ -181,17 +208,15 @@ impl Stack {
                 .db_name(Some(&self.name))
                 .prefer_socket(false),
         )
-        .unwrap()
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         // A test that failed early has none of these.
-        if !std::thread::panicking() {
-            let _ = self
-                .conn()
-                .query_drop(format!("DROP DATABASE IF EXISTS {}", self.name));
+        if let Ok(mut conn) = self.connect() {
+            let _ = conn.query_drop("SET lock_wait_timeout = 5");
+            let _ = conn.query_drop(format!("DROP DATABASE IF EXISTS {}", self.name));
         }
         let client: Result<AdminClient<DefaultClientContext>, _> = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)

@@ -32,6 +32,23 @@ struct Purse {
     is_made: bool,
 }
 
+impl Purse {
+    /// What the first entry that is kept says was before it.
+    fn before(entry: &LedgerRow, amounts: &Amounts) -> Self {
+        let version = entry
+            .version
+            .saturating_sub(u64::from(entry.error_code.is_none()));
+        Self {
+            state: BalanceState {
+                available: amounts.available.0,
+                frozen: amounts.frozen.0,
+                version,
+            },
+            is_made: version > 0,
+        }
+    }
+}
+
 /// The account whose entries are looked at.
 pub(super) struct Account<'a> {
     id: u64,
@@ -42,6 +59,8 @@ pub(super) struct Account<'a> {
     ids: HashMap<String, i64>,
     ids_max: usize,
     positions: &'a Positions,
+    /// Whether the ledger holds every entry there ever was.
+    is_whole: bool,
 }
 
 impl<'a> Account<'a> {
@@ -50,6 +69,7 @@ impl<'a> Account<'a> {
         id: u64,
         row: Option<&'a AccountRow>,
         positions: &'a Positions,
+        is_whole: bool,
         report: &mut Report,
     ) -> Self {
         match row {
@@ -68,6 +88,7 @@ impl<'a> Account<'a> {
             ids: HashMap::new(),
             ids_max: IDS_MAX,
             positions,
+            is_whole,
         }
     }
 
@@ -97,7 +118,14 @@ impl<'a> Account<'a> {
             report.differs(kind, || format!("{}: {what}", place(entry)));
         }
         self.id_is_new(entry, report);
-        let purse = self.purses.entry(entry.currency_code.clone()).or_default();
+        let is_whole = self.is_whole;
+        let purse = self
+            .purses
+            .entry(entry.currency_code.clone())
+            .or_insert_with(|| match is_whole {
+                true => Purse::default(),
+                false => Purse::before(entry, &amounts),
+            });
         let before = purse.state;
         for (name, right, held) in [
             ("available", before.available, amounts.available.0),

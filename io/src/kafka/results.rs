@@ -89,6 +89,11 @@ impl ResultsReader {
         TopicReader::from_time(settings, &settings.results, time_ms).map(Self)
     }
 
+    /// Whether nothing of the topic was thrown away yet.
+    pub fn is_whole(&self) -> bool {
+        self.0.is_whole()
+    }
+
     /// The next result, if one comes within `wait`.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ WHERE excluded.term >= term";
 /// temporary file of the system's (SQLite removes it), however many there are.
 pub struct TopicLedger {
     db: Connection,
+    is_whole: bool,
 }
 
 impl TopicLedger {
@@ -56,9 +57,10 @@ impl TopicLedger {
     pub fn read(settings: &KafkaSettings, offsets: &[OffsetRow]) -> Result<Self, KafkaError> {
         let db = Connection::open("").map_err(failed(SORT))?;
         db.execute_batch(TABLE).map_err(failed(SORT))?;
+        let mut reader = ResultsReader::from_start(settings)?;
         {
             let mut insert = db.prepare(INSERT).map_err(failed(SORT))?;
-            ResultsReader::from_start(settings)?.read_all(PATIENCE, |result: SeenResult| {
+            reader.read_all(PATIENCE, |result: SeenResult| {
                 if !is_committed(offsets, &result) {
                     return Ok(());
                 }
@@ -84,7 +86,16 @@ impl TopicLedger {
         }
         db.execute_batch("COMMIT; CREATE INDEX account ON results (account_id);")
             .map_err(failed(SORT))?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            is_whole: reader.is_whole(),
+        })
+    }
+
+    /// Whether the topic still holds all that was ever published; else the ledger begins
+    /// somewhere.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Entries by generation, partition, offset and posting, of one account or of all.

@@ -36,6 +36,11 @@ pub struct TopicReader {
     /// Where each partition ends for this reading.
     ends: BTreeMap<i32, i64>,
     next: BTreeMap<i32, i64>,
+    /// Whether every partition begins with its first record.
+    is_whole: bool,
+    /// Whether reading has begun. Not before the first record is asked for: librdkafka 2.12 aborts
+    /// the process (`rktp_started`) when a client goes whose partitions have not started yet.
+    is_assigned: bool,
 }
 
 impl TopicReader {
@@ -91,7 +96,6 @@ impl TopicReader {
             };
             reader.next.insert(element.partition(), at);
         }
-        reader.assign()?;
         Ok(reader)
     }
 
@@ -125,16 +129,18 @@ impl TopicReader {
             topic: topic.to_owned(),
             ends: BTreeMap::new(),
             next: BTreeMap::new(),
+            is_whole: true,
+            is_assigned: false,
         };
         for partition in partitions {
             let range = reader
                 .consumer
                 .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
                 .map_err(failed)?;
+            reader.is_whole &= range.0 == 0;
             reader.ends.insert(partition, range.1);
             reader.next.insert(partition, begin(range));
         }
-        reader.assign()?;
         Ok(reader)
     }
 
@@ -143,17 +149,19 @@ impl TopicReader {
         &self.topic
     }
 
-    fn assign(&self) -> Result<(), KafkaError> {
-        self.assign_those(|_| true)
+    /// Whether nothing of the topic was thrown away yet.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
-    fn assign_those(&self, which: impl Fn(i32) -> bool) -> Result<(), KafkaError> {
+    fn assign_those(&mut self, which: impl Fn(i32) -> bool) -> Result<(), KafkaError> {
         let failed = failed("read a topic");
         let mut list = TopicPartitionList::new();
         for (partition, at) in self.next.iter().filter(|(partition, _)| which(**partition)) {
             list.add_partition_offset(&self.topic, *partition, rdkafka::Offset::Offset(*at))
                 .map_err(failed)?;
         }
+        self.is_assigned = true;
         self.consumer.assign(&list).map_err(failed)
     }
 
@@ -163,6 +171,9 @@ impl TopicReader {
     ///
     /// When the topic cannot be read.
     pub fn next(&mut self, wait: Duration) -> Result<Option<TopicValue>, KafkaError> {
+        if !self.is_assigned {
+            self.assign_those(|_| true)?;
+        }
         let deadline = Instant::now() + wait;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -215,8 +226,10 @@ impl TopicReader {
     ) -> Result<(), E> {
         for partition in self.ends.keys().copied().collect::<Vec<_>>() {
             let only = |other: i32| other == partition;
-            self.assign_those(only)?;
-            self.read_those(patience, only, &mut each)?;
+            if self.is_behind(only) {
+                self.assign_those(only)?;
+                self.read_those(patience, only, &mut each)?;
+            }
         }
         Ok(())
     }

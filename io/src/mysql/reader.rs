@@ -12,7 +12,8 @@ use super::{
     connection::Db,
     error::{MysqlError, failed},
     notes::notes,
-    rows, schema,
+    rows::{self, OwnedOffsetRow},
+    schema,
     settings::MysqlSettings,
     start::{self, KnownLog, StoreSettings},
 };
@@ -321,7 +322,7 @@ impl MysqlReader {
     /// # Errors
     ///
     /// When they cannot be read.
-    pub fn offsets(&mut self) -> Result<Vec<rows::NamedRow>, MysqlError> {
+    pub fn offsets(&mut self) -> Result<Vec<OwnedOffsetRow>, MysqlError> {
         rows::all(&mut self.db)
     }
 

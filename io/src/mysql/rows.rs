@@ -11,8 +11,16 @@ use super::{
     error::{MysqlError, failed},
 };
 
-/// An offset row with its consumer group and topic.
-pub type NamedRow = ((String, String), OffsetRow);
+/// An offset row, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedOffsetRow {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The row.
+    pub row: OffsetRow,
+}
 
 /// A list for `IN (…)`.
 pub(super) fn list(numbers: impl IntoIterator<Item = u32>) -> String {
@@ -48,7 +56,7 @@ pub(super) fn read(
 }
 
 /// All offset rows, each with its group and topic.
-pub(super) fn all(db: &mut Db) -> Result<Vec<NamedRow>, MysqlError> {
+pub(super) fn all(db: &mut Db) -> Result<Vec<OwnedOffsetRow>, MysqlError> {
     type Owner = (Vec<u8>, Vec<u8>);
     let failed = failed("read its offsets");
     let owners: Vec<Owner> = db
@@ -68,7 +76,11 @@ pub(super) fn all(db: &mut Db) -> Result<Vec<NamedRow>, MysqlError> {
             .map_err(failed)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         for held in rows {
-            found.push(((text(&group), text(&topic)), row(held)?));
+            found.push(OwnedOffsetRow {
+                group: text(&group),
+                topic: text(&topic),
+                row: row(held)?,
+            });
         }
     }
     Ok(found)

@@ -12,8 +12,10 @@ use kilter_engine::{
     shard::{DeadLetters, Item, Shard, ShardSettings},
 };
 
+use serde_json::Value;
+
 use super::PartitionReplay;
-use crate::{mysql::WindowRow, rows::LedgerRow};
+use crate::{json::LedgerJson, mysql::WindowRow, rows::LedgerRow};
 
 /// The length that counts when no window is known; the audit tells of that.
 const UNKNOWN_WINDOW_MS: u64 = 86_400_000;
@@ -168,5 +170,24 @@ pub(super) fn as_row(entry: &LedgerEntry) -> LedgerRow {
         error_code: entry.failure.map(|code| code.as_str().to_owned()),
         created_at_ms: entry.time_ms,
         remembered_at_ms: (entry.remembered_ms != entry.time_ms).then_some(entry.remembered_ms),
+    }
+}
+
+/// What is different in an entry, in words.
+pub(super) fn difference(held: &LedgerRow, right: &LedgerRow) -> String {
+    let json = |row: &LedgerRow| serde_json::to_value(LedgerJson(row)).unwrap_or_default();
+    let (held, right) = (json(held), json(right));
+    let names = held.as_object().into_iter().chain(right.as_object());
+    let differs = names
+        .flat_map(|object| object.keys())
+        .find(|name| held.get(name.as_str()) != right.get(name.as_str()));
+    let shown = |of: &Value, name: &str| of.get(name).map_or("absent".into(), Value::to_string);
+    match differs {
+        Some(name) => format!(
+            "{name} is {}, the log makes it {}",
+            shown(&held, name),
+            shown(&right, name)
+        ),
+        None => "it is spelled otherwise".into(),
     }
 }
