@@ -12,7 +12,9 @@ use std::{
 use mysql::prelude::Queryable;
 use redis::Commands;
 use support::{
-    servers::{Node, Servers, Stack, mixture},
+    outage::Stack,
+    process::Node,
+    servers::{Servers, mixture},
     twin::Twin,
 };
 

@@ -205,7 +205,7 @@ fn a_topic_with_the_producers_time_is_refused() {
         .unwrap();
     let name = servers.topic("commands");
     let topic = NewTopic::new(&name, 3, TopicReplication::Fixed(1));
-    support::servers::block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+    support::topics::block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     let output = servers.kilter(&["init"]).output().unwrap();
     let text = support::text(&output);

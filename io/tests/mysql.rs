@@ -2,212 +2,27 @@
 //! happens to the connection. Against a real server.
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
+#[path = "support/node.rs"]
+mod node;
 #[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/mysql.rs"]
 mod server;
 
-use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
+use std::{net::ToSocketAddrs, time::Duration};
 
 use kilter_engine::{
-    AccountId, Amount, CommandKind, Currency, EpochNumber, Generation, HashRange, Offset,
-    Partition, Position, Term,
-    epoch::{
-        BalanceImage, Cut, Epoch, EpochPart, LastRecord, OffsetRow, OpenedAccount, PartitionCut,
-        RowStep,
-    },
-    ledger::{BalanceState, LedgerEntry, TransactionId},
+    AccountId, EpochNumber, HashRange, Offset, Term,
+    epoch::{EpochPart, OffsetRow, OpenedAccount},
     notes::{Note, NoteKind},
-    store::{Committed, Store},
+    store::Committed,
 };
 use kilter_io::mysql::{
-    Claims, Db, Lease, MysqlError, MysqlSettings, MysqlWriter, StartAsked, Started, StoreSettings,
-    Taken, Wish, WriterSettings, add_note, init, owner_name, start, store_settings,
+    Claims, Db, Lease, MysqlError, StoreSettings, Wish, add_note, init, owner_name, store_settings,
 };
 use mysql::prelude::Queryable;
+use node::*;
 use proxy::{Proxy, Trick};
-use server::Database;
-
-const GROUP: &str = "balance-consumer-group";
-const TOPIC: &str = "balance-changes";
-const GENERATION: Generation = Generation::new(1);
-const P0: Partition = Partition::new(0);
-const TTL: Duration = Duration::from_secs(5);
-
-struct Node {
-    db: Db,
-    lease: Lease,
-    taken: Taken,
-    started: Started,
-}
-
-fn node(settings: &MysqlSettings, ttl: Duration, ranges: &[HashRange]) -> Node {
-    let mut db = Db::open(settings).unwrap();
-    let lease = Lease::new(owner_name(), ttl);
-    let taken = lease.take(&mut db, 1, usize::MAX).unwrap();
-    assert_eq!(taken.partitions, [P0]);
-    let started = started(&mut db, &lease, &taken, ranges);
-    Node {
-        db,
-        lease,
-        taken,
-        started,
-    }
-}
-
-fn started(db: &mut Db, lease: &Lease, taken: &Taken, ranges: &[HashRange]) -> Started {
-    let asked = StartAsked {
-        group: GROUP,
-        topic: TOPIC,
-        generation: GENERATION,
-        ranges,
-        window_ms: 86_400_000,
-    };
-    start(db, lease, taken, asked).unwrap()
-}
-
-impl Node {
-    fn settings(&self, mysql: &MysqlSettings) -> WriterSettings {
-        WriterSettings {
-            mysql: mysql.clone(),
-            group: GROUP.into(),
-            topic: TOPIC.into(),
-            owner: self.lease.owner().into(),
-            lease_ttl: self.lease.ttl(),
-            index: 0,
-            ledger: true,
-        }
-    }
-
-    fn writer(&self, mysql: &MysqlSettings) -> MysqlWriter {
-        MysqlWriter::open(self.settings(mysql), Arc::new(())).unwrap()
-    }
-
-    /// Commits, and remembers the rows as a writer does.
-    fn commit(
-        &mut self,
-        writer: &mut MysqlWriter,
-        cut: &Cut,
-        part: EpochPart,
-    ) -> Result<Committed, MysqlError> {
-        let steps: Vec<RowStep> = self.started.rows[0]
-            .iter()
-            .map(|row| RowStep {
-                before: *row,
-                after: row.advanced_to(cut, self.taken.term),
-            })
-            .collect();
-        let committed = writer.commit(&Epoch {
-            cut,
-            term: self.taken.term,
-            rows: &steps,
-            parts: &[Box::new(part)],
-        })?;
-        self.started.rows[0] = steps.iter().map(|step| step.after).collect();
-        Ok(committed)
-    }
-}
-
-fn cut(epoch: u64, offset: u64) -> Cut {
-    Cut {
-        epoch: EpochNumber::new(epoch),
-        partitions: vec![PartitionCut {
-            partition: P0,
-            generation: GENERATION,
-            offset: Offset::new(offset),
-            clock_ms: 1000,
-            last: LastRecord {
-                key_hash: 77,
-                timestamp_ms: 1000,
-            },
-        }],
-        last: false,
-    }
-}
-
-fn state(version: u64) -> BalanceState {
-    BalanceState {
-        available: Amount::from_units(i128::from(version)).unwrap(),
-        frozen: Amount::ZERO,
-        version,
-    }
-}
-
-fn entry(account: u64, offset: u64, version: u64, id: &str) -> LedgerEntry {
-    LedgerEntry {
-        position: Position {
-            generation: GENERATION,
-            partition: P0,
-            offset: Offset::new(offset),
-            ..Position::default()
-        },
-        account_id: AccountId::new(account).unwrap(),
-        currency: Currency::parse(b"USDT").unwrap(),
-        kind: CommandKind::Deposit,
-        failure: None,
-        amount: "0.000000000000000001".parse().unwrap(),
-        transaction_id: TransactionId::new(id).unwrap(),
-        before: state(version - 1),
-        after: state(version),
-        time_ms: 1000,
-        remembered_ms: 1000,
-    }
-}
-
-fn image(account: u64, version: u64) -> BalanceImage {
-    BalanceImage {
-        account_id: AccountId::new(account).unwrap(),
-        currency: Currency::parse(b"USDT").unwrap(),
-        available: state(version).available,
-        frozen: Amount::ZERO,
-        version,
-        partition: Partition::new(0),
-    }
-}
-
-/// One deposit at `offset`, which makes the balance's version `version`.
-fn deposit(offset: u64, version: u64) -> EpochPart {
-    EpochPart {
-        balances: vec![image(7, version)],
-        ledger: vec![entry(7, offset, version, &format!("t-\\\t\n'{offset}"))],
-        ..EpochPart::default()
-    }
-}
-
-/// Deposits to many new accounts, a record each.
-fn deposits(first: u64, count: u64) -> EpochPart {
-    EpochPart {
-        balances: (0..count).map(|n| image(1000 + first + n, 1)).collect(),
-        ledger: (0..count)
-            .map(|n| entry(1000 + first + n, first + n, 1, &format!("t-{}", first + n)))
-            .collect(),
-        ..EpochPart::default()
-    }
-}
-
-/// Everything that an epoch can change, as text.
-fn dump(database: &Database) -> String {
-    let mut conn = database.conn();
-    let mut text = String::new();
-    for sql in [
-        "SELECT * FROM account_balances ORDER BY account_id, currency_code",
-        "SELECT * FROM balance_transactions ORDER BY generation, `partition`, `offset`, posting",
-        "SELECT id, user_id, state FROM accounts ORDER BY id",
-        "SELECT `partition`, first_hash, last_hash, `offset`, term, epoch FROM consumer_offsets \
-         ORDER BY `partition`, first_hash",
-    ] {
-        let rows: Vec<mysql::Row> = conn.query(sql).unwrap();
-        for row in rows {
-            text.push_str(&format!("{:?}\n", row.unwrap()));
-        }
-    }
-    text
-}
-
-fn count(database: &Database, table: &str) -> u64 {
-    let sql = format!("SELECT count(*) FROM {table}");
-    database.conn().query_first(sql).unwrap().unwrap()
-}
 
 /// A fresh database with the tables, or a return.
 macro_rules! database {
@@ -236,7 +51,7 @@ fn an_epoch_goes_in_whole_and_exact() {
         ] {
             conn.query_drop(format!("DELETE FROM {table}")).unwrap();
         }
-        let mut node = node(&settings, TTL, &[HashRange::ALL]);
+        let mut node = node::node(&settings, TTL, &[HashRange::ALL]);
         let mut writer = node.writer(&settings);
         assert_eq!(writer.loads_data(), local_infile);
         node.commit(&mut writer, &cut(1, 3), deposit(0, 1)).unwrap();
@@ -268,7 +83,7 @@ fn an_epoch_goes_in_whole_and_exact() {
 #[test]
 fn what_is_known_is_committed_before() {
     let database = database!("what_is_known_is_committed_before");
-    let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&database.settings);
     let rows = node.started.rows.clone();
     let now = node.commit(&mut writer, &cut(1, 3), deposit(0, 1)).unwrap();
@@ -292,7 +107,7 @@ fn connections_that_break_anywhere_change_nothing() {
     let mut through = database.settings.clone();
     through.host = "127.0.0.1".into();
     through.port = proxy.port();
-    let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&through);
     let tricks = [
         Trick::Before("COMMIT"),
@@ -323,7 +138,7 @@ fn locks_and_timeouts_are_tried_again_whole() {
     let database = database!("locks_and_timeouts_are_tried_again_whole");
     let mut settings = database.settings.clone();
     settings.lock_timeout = Duration::from_secs(1);
-    let mut node = node(&settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&settings);
     node.commit(&mut writer, &cut(1, 1), deposit(0, 1)).unwrap();
     // Somebody holds the balance for longer than the lock's timeout.
@@ -348,7 +163,7 @@ fn locks_and_timeouts_are_tried_again_whole() {
 #[test]
 fn an_old_owner_commits_nothing() {
     let database = database!("an_old_owner_commits_nothing");
-    let mut old = node(
+    let mut old = node::node(
         &database.settings,
         Duration::from_secs(1),
         &[HashRange::ALL],
@@ -356,7 +171,7 @@ fn an_old_owner_commits_nothing() {
     let mut writer = old.writer(&database.settings);
     old.commit(&mut writer, &cut(1, 1), deposit(0, 1)).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
-    let mut new = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut new = node::node(&database.settings, TTL, &[HashRange::ALL]);
     assert_eq!(new.taken.term, Term::new(old.taken.term.get() + 1));
     let before = dump(&database);
     let error = old
@@ -383,7 +198,7 @@ fn a_stopped_owner_in_a_transaction_is_killed_by_the_taker() {
     through.host = "127.0.0.1".into();
     through.port = proxy.port();
     // Long enough that wait_timeout does not end the connection first.
-    let mut old = node(
+    let mut old = node::node(
         &database.settings,
         Duration::from_secs(30),
         &[HashRange::ALL],
@@ -401,7 +216,7 @@ fn a_stopped_owner_in_a_transaction_is_killed_by_the_taker() {
         .conn()
         .query_drop("UPDATE leader_locks SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND")
         .unwrap();
-    let mut new = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut new = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = new.writer(&database.settings);
     new.commit(&mut writer, &cut(2, 2), deposit(1, 2)).unwrap();
     let after = dump(&database);
@@ -414,7 +229,7 @@ fn a_stopped_owner_in_a_transaction_is_killed_by_the_taker() {
 #[test]
 fn an_expired_lease_that_nobody_took_is_regained() {
     let database = database!("an_expired_lease_that_nobody_took_is_regained");
-    let mut node = node(
+    let mut node = node::node(
         &database.settings,
         Duration::from_secs(1),
         &[HashRange::ALL],
@@ -434,7 +249,7 @@ fn the_record_that_the_store_refuses_is_named() {
     for local_infile in [true, false] {
         let mut settings = database.settings.clone();
         settings.local_infile = local_infile;
-        let mut node = node(&settings, TTL, &[HashRange::ALL]);
+        let mut node = node::node(&settings, TTL, &[HashRange::ALL]);
         let mut writer = node.writer(&settings);
         let mut conn = database.conn();
         let base = if local_infile { 0 } else { 5000 };
@@ -473,7 +288,7 @@ fn the_record_that_the_store_refuses_is_named() {
 #[test]
 fn rows_that_are_there_already_roll_the_epoch_back() {
     let database = database!("rows_that_are_there_already_roll_the_epoch_back");
-    let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&database.settings);
     node.commit(&mut writer, &cut(1, 1), deposit(0, 1)).unwrap();
     let before = dump(&database);
@@ -490,7 +305,7 @@ fn rows_that_are_there_already_roll_the_epoch_back() {
 #[test]
 fn accounts_belong_to_one_user_and_become_active_once() {
     let database = database!("accounts_belong_to_one_user_and_become_active_once");
-    let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let wish = |id: u64, user: &str| Wish {
         account_id: AccountId::new(id).unwrap(),
         user: user.into(),
@@ -543,7 +358,7 @@ fn accounts_belong_to_one_user_and_become_active_once() {
 fn rows_are_split_at_new_borders_and_joined_again() {
     let database = database!("rows_are_split_at_new_borders_and_joined_again");
     let halves = [HashRange::of_shard(0, 2), HashRange::of_shard(1, 2)];
-    let mut node = node(&database.settings, TTL, &halves);
+    let mut node = node::node(&database.settings, TTL, &halves);
     // Only the second writer commits before the crash.
     node.started.rows.swap(0, 1);
     let mut writer = node.writer(&database.settings);
@@ -560,7 +375,7 @@ fn rows_are_split_at_new_borders_and_joined_again() {
 #[test]
 fn notes_are_about_records_ahead_only() {
     let database = database!("notes_are_about_records_ahead_only");
-    let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
     let mut writer = node.writer(&database.settings);
     node.commit(&mut writer, &cut(1, 2), deposit(0, 1)).unwrap();
     let note = |offset: u64| Note {
