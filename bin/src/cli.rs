@@ -228,6 +228,26 @@ pub enum Log {
     Refuse(Note),
     /// Have a record's timestamp not move the log's clock, now and at every replay.
     IgnoreTime(Note),
+    /// On servers: read another log from now on, as a new generation of the log.
+    Adopt(Adopt),
+}
+
+/// `kilter log adopt`
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// Where to begin: earliest, latest or an offset, for all partitions; or P=OFFSET for one; may be
+    /// given again. Not needed when partitions were added: the old ones go on where they are.
+    #[arg(long, value_name = "OFFSET|earliest|latest|P=OFFSET")]
+    pub from: Vec<String>,
+    /// Why, for those who look later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Move the offsets although the log is the one that the store knows.
+    #[arg(long)]
+    pub even_so: bool,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub source: ConfigArgs,
 }
 
 /// A note about one record that is not applied yet.

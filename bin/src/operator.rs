@@ -51,6 +51,7 @@ pub fn log(args: &cli::Log) -> anyhow::Result<Answer> {
     let (note, kind) = match args {
         cli::Log::Refuse(note) => (note, NoteKind::Refuse),
         cli::Log::IgnoreTime(note) => (note, NoteKind::IgnoreTime),
+        cli::Log::Adopt(adopt) => return servers::adopt(adopt),
     };
     let path = match note.source.place()? {
         Place::Directory(path) => path,

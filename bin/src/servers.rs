@@ -1,5 +1,6 @@
 //! The deployed mode: the log in Kafka, the store in MySQL, the projection in Redis.
 
+mod adopt;
 mod apply;
 pub mod audit;
 mod client;
@@ -17,6 +18,7 @@ mod session;
 mod settings;
 mod start;
 
+pub use adopt::adopt;
 pub use apply::apply;
 pub use demo::demo;
 pub use init::init;

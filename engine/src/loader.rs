@@ -7,6 +7,7 @@ use crate::{
     book::AccountHandle,
     hash::{IdHash, key_hash},
     ledger::BalanceState,
+    partitioner::Partitioner,
     range::shard_of,
     shard::{Shard, ShardError, ShardSettings},
 };
@@ -122,6 +123,38 @@ impl Loader {
         shard
             .load_id(partition, &id, remembered_ms, now_ms)
             .map_err(LoadError::Window)
+    }
+
+    /// As [`remembered`](Self::remembered), in the partition that the user has now among `count`,
+    /// for entries of a log that had others; `now_ms` gives the clock of each partition that the
+    /// shards own. Whether it was theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Window`].
+    pub fn remembered_by_user(
+        &mut self,
+        account_id: AccountId,
+        transaction_id: &str,
+        remembered_ms: i64,
+        count: u32,
+        now_ms: impl Fn(Partition) -> Option<i64>,
+    ) -> Result<bool, LoadError> {
+        let Some(place) = self.accounts.get(&account_id).copied() else {
+            return Ok(false);
+        };
+        let index = self.shard_of(place.user_hash);
+        let shard = &mut self.shards[index];
+        let user = shard.book().user(place.handle);
+        let partition = Partition::new(Partitioner::Murmur2.partition(user, count));
+        let Some(now_ms) = now_ms(partition) else {
+            return Ok(false);
+        };
+        let id = IdHash::of(user, transaction_id.as_bytes());
+        shard
+            .load_id(partition, &id, remembered_ms, now_ms)
+            .map_err(LoadError::Window)?;
+        Ok(true)
     }
 
     /// As [`remembered`](Self::remembered), for a source that may name an id several times.

@@ -5,6 +5,7 @@
 //! server that is away or read-only) is tried again up to a limit; what the server says about the
 //! data stops the node.
 
+mod adopt;
 mod balances;
 mod claims;
 mod connection;
@@ -20,6 +21,7 @@ mod start;
 mod text;
 mod writer;
 
+pub use adopt::{From as AdoptFrom, adopt};
 pub use balances::BalancePages;
 pub use claims::{Claims, Wish};
 pub use connection::Db;

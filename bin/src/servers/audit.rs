@@ -4,11 +4,13 @@ use kilter_engine::epoch::OffsetRow;
 use kilter_io::{
     audit::{self, Audited, Kind, Report, replay::Asked},
     kafka::{CommandConsumer, KafkaError, TopicLedger},
-    mysql::MysqlReader,
+    mysql::{BalancePages, MysqlReader},
+    redis::compare,
 };
 
 use super::{
     read,
+    redis::redis_settings,
     settings::{kafka_settings, mysql_settings, node_settings, store_settings},
     start::identity_of,
 };
@@ -44,7 +46,7 @@ pub fn run(config: &Config, replay: bool) -> anyhow::Result<Answer> {
     })?;
     progress.finish();
     against_log(config, &mut store, &offsets, &mut report)?;
-    against_projection(config);
+    let projection = against_projection(config)?;
     if topic.as_ref().is_some_and(|topic| !topic.is_whole()) {
         println!(
             "the topic {} has thrown away its first results: each balance is followed from the \
@@ -69,7 +71,10 @@ pub fn run(config: &Config, replay: bool) -> anyhow::Result<Answer> {
         progress.finish();
         impossible = replayed.err();
     }
-    let answer = print(&report);
+    let answer = match print(&report) {
+        Answer::Yes if !projection => Answer::No,
+        answer => answer,
+    };
     if let Some(why) = impossible {
         println!("not applied once more: {why}");
         return Ok(Answer::No);
@@ -98,11 +103,53 @@ fn against_log(
     Ok(())
 }
 
-/// Where the projection is to be held against the store.
-fn against_projection(config: &Config) {
-    if config.redis.enabled {
-        println!("not audited: the balances in Redis, which follow the store");
+/// How many times Redis is looked at: what is on its way to it needs a moment.
+const PROJECTION_TRIES: u32 = 20;
+
+/// Holds Redis against the store. What is merely behind may be on its way while a node works.
+fn against_projection(config: &Config) -> anyhow::Result<bool> {
+    if !config.redis.enabled {
+        return Ok(true);
     }
+    let settings = redis_settings(config);
+    for tried in 1.. {
+        let last = tried == PROJECTION_TRIES;
+        let mut examples = Vec::new();
+        let source = BalancePages::opener(mysql_settings(config));
+        let compared = compare(&settings, source, &mut |difference| {
+            if examples.len() < 5 {
+                examples.push(format!("{difference:?}"));
+            }
+        });
+        let compared = match compared {
+            Ok(compared) => compared,
+            Err(error) => {
+                // A projection that cannot be asked says nothing against the store.
+                println!("not audited: Redis at {}: {error}", settings.address());
+                return Ok(true);
+            }
+        };
+        if compared.is_equal() {
+            println!(
+                "Redis shows all {} balances as the store has them",
+                compared.rows
+            );
+            return Ok(true);
+        }
+        if last {
+            println!(
+                "redis: {} missing, {} behind, {} ahead, {} different; kilter redis rebuild brings \
+                 them back",
+                compared.missing, compared.behind, compared.ahead, compared.different
+            );
+            for example in examples {
+                println!("  {example}");
+            }
+            return Ok(false);
+        }
+        std::thread::sleep(config.redis.interval);
+    }
+    Ok(false)
 }
 
 /// Says what was found.

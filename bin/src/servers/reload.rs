@@ -47,26 +47,37 @@ pub fn ids(
             keeper.check()?;
             tracing::info!(results = seen, ids = count, "loading ids from the results");
         }
-        let Some(clock_ms) = clock(result.partition) else {
-            return Ok(());
-        };
-        if !uses_its_id(&result)
-            || result.generation != found.generation.get()
-            || is_refused_since(started, &result)
-            || !is_committed(started, &result)
-        {
+        if !uses_its_id(&result) {
             return Ok(());
         }
         let account = result
             .account_id
             .and_then(AccountId::new)
             .ok_or_else(|| anyhow!("a result without an account: {result:?}"))?;
+        let remembered_ms = result.remembered_at.unwrap_or(result.timestamp);
+        if result.generation != found.generation.get() {
+            // Of a log that is over: its users may be in other partitions now.
+            loader.remembered_by_user(
+                account,
+                &result.transaction_id,
+                remembered_ms,
+                found.identity.partitions,
+                |partition| clock(partition.get()),
+            )?;
+            return Ok(());
+        }
+        let Some(clock_ms) = clock(result.partition) else {
+            return Ok(());
+        };
+        if is_refused_since(started, &result) || !is_committed(started, &result) {
+            return Ok(());
+        }
         loader
             .remembered_once(
                 account,
                 &result.transaction_id,
                 Partition::new(result.partition),
-                result.remembered_at.unwrap_or(result.timestamp),
+                remembered_ms,
                 clock_ms,
             )
             .context("the ids of the results cannot be loaded")?;

@@ -106,9 +106,7 @@ pub fn load(
     accounts(db, loader, asked, &mut told)?;
     balances(db, loader, asked, &mut told)?;
     if asked.ids {
-        for (partition, clock_ms) in asked.partitions {
-            ids(db, loader, *partition, *clock_ms, asked, &mut told)?;
-        }
+        ids(db, loader, asked, &mut told)?;
     }
     db.run("end loading", "COMMIT")?;
     Ok(told.now)
@@ -226,48 +224,119 @@ fn balances(
     Ok(())
 }
 
-/// The ids that may still be alive, from the end of the partition's ledger backwards: the
-/// entries' times only rise, so the first one that is too old ends it.
+/// The ids that may still be alive: those of the present log by its partitions, those of earlier ones
+/// wherever they lie, each in the partition that its user has now.
 fn ids(
     db: &mut Db,
     loader: &mut Loader,
-    partition: Partition,
-    clock_ms: i64,
     asked: &LoadAsked<'_>,
     told: &mut Told<'_>,
 ) -> Result<(), LoadFailure> {
+    for &(partition, clock_ms) in asked.partitions {
+        let place = Place {
+            generation: asked.generation.get(),
+            partition: partition.get(),
+            clock_ms,
+        };
+        newest_first(
+            db,
+            asked,
+            place,
+            told,
+            &mut |account, text, remembered_ms| {
+                loader.remembered(account, text, partition, remembered_ms, clock_ms)?;
+                Ok(true)
+            },
+        )?;
+    }
+    let earlier: Vec<(u32, u32)> = db
+        .conn
+        .exec(
+            "SELECT generation, partitions FROM kilter_logs WHERE generation < ? \
+             ORDER BY generation DESC",
+            (asked.generation.get(),),
+        )
+        .map_err(failed("read transaction ids"))?;
+    let clock = |partition: Partition| {
+        let own = asked.partitions.iter().find(|(own, _)| *own == partition);
+        own.map(|(_, clock_ms)| *clock_ms)
+    };
+    let oldest_clock = asked.partitions.iter().map(|(_, clock_ms)| *clock_ms).min();
+    for (generation, partitions) in earlier {
+        for partition in 0..partitions {
+            let place = Place {
+                generation,
+                partition,
+                clock_ms: oldest_clock.unwrap_or(0),
+            };
+            newest_first(
+                db,
+                asked,
+                place,
+                told,
+                &mut |account, text, remembered_ms| {
+                    loader.remembered_by_user(
+                        account,
+                        text,
+                        remembered_ms,
+                        asked.partition_count,
+                        clock,
+                    )
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A partition of the ledger, and the clock by which its entries are old.
+#[derive(Clone, Copy)]
+struct Place {
+    generation: u32,
+    partition: u32,
+    clock_ms: i64,
+}
+
+type Remember<'a> = dyn FnMut(AccountId, &str, i64) -> Result<bool, LoadError> + 'a;
+
+/// From the end of the partition's ledger backwards: the entries' times only rise, so the first one
+/// that is too old ends it.
+fn newest_first(
+    db: &mut Db,
+    asked: &LoadAsked<'_>,
+    place: Place,
+    told: &mut Told<'_>,
+    remember: &mut Remember<'_>,
+) -> Result<(), LoadFailure> {
     let failed = failed("read transaction ids");
     // A window and a granule back, and the quarter that an id may be remembered from later.
-    let oldest_ms = clock_ms.saturating_sub(2 * asked.window_ms as i64);
+    let oldest_ms = place.clock_ms.saturating_sub(2 * asked.window_ms as i64);
     let sql = "SELECT `offset`, posting, account_id, transaction_id, \
                TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) DIV 1000, remembered_ms \
                FROM balance_transactions FORCE INDEX (PRIMARY) \
                WHERE generation = ? AND `partition` = ? AND `offset` <= ? \
                ORDER BY `offset` DESC, posting DESC LIMIT ?";
-    for generation in (0..=asked.generation.get()).rev() {
-        let mut below: Option<u64> = Some(i64::MAX as u64);
-        while let Some(from) = below {
-            type Entry = (u64, u16, i64, Vec<u8>, i64, Option<i64>);
-            let rows: Vec<Entry> = db
-                .conn
-                .exec(sql, (generation, partition.get(), from, CHUNK))
-                .map_err(failed)?;
-            below = match rows.last() {
-                // A record's entries may go over the border: they are read again, which is harmless.
-                Some((offset, ..)) if rows.len() == CHUNK && *offset < from => Some(*offset),
-                Some((offset, ..)) if rows.len() == CHUNK => offset.checked_sub(1),
-                _ => None,
-            };
-            for (_, _, id, transaction_id, created_ms, later_ms) in rows {
-                if created_ms < oldest_ms {
-                    return Ok(());
-                }
-                let text =
-                    std::str::from_utf8(&transaction_id).map_err(|_| MysqlError::Corrupt {
-                        what: format!("a transaction id of account {id} is no text"),
-                    })?;
-                let remembered_ms = later_ms.unwrap_or(created_ms);
-                loader.remembered(account_id(id)?, text, partition, remembered_ms, clock_ms)?;
+    let mut below: Option<u64> = Some(i64::MAX as u64);
+    while let Some(from) = below {
+        type Entry = (u64, u16, i64, Vec<u8>, i64, Option<i64>);
+        let rows: Vec<Entry> = db
+            .conn
+            .exec(sql, (place.generation, place.partition, from, CHUNK))
+            .map_err(failed)?;
+        below = match rows.last() {
+            // A record's entries may go over the border: they are read again, which is harmless.
+            Some((offset, ..)) if rows.len() == CHUNK && *offset < from => Some(*offset),
+            Some((offset, ..)) if rows.len() == CHUNK => offset.checked_sub(1),
+            _ => None,
+        };
+        for (_, _, id, transaction_id, created_ms, later_ms) in rows {
+            if created_ms < oldest_ms {
+                return Ok(());
+            }
+            let text = std::str::from_utf8(&transaction_id).map_err(|_| MysqlError::Corrupt {
+                what: format!("a transaction id of account {id} is no text"),
+            })?;
+            if remember(account_id(id)?, text, later_ms.unwrap_or(created_ms))? {
                 told.count(|now| &mut now.ids)?;
             }
         }
