@@ -11,6 +11,7 @@ mod claims;
 mod connection;
 mod error;
 mod lease;
+mod legacy;
 mod load;
 mod notes;
 mod reader;
@@ -31,7 +32,7 @@ pub use load::{LoadAsked, LoadFailure, Loaded, load};
 pub use notes::{add_note, notes};
 pub use reader::{MysqlReader, WindowRow};
 pub use rows::OwnedOffsetRow;
-pub use schema::{init, is_ready, print as print_schema};
+pub use schema::{InitLog, init, is_ready, print as print_schema};
 pub use settings::{MysqlSettings, Tls};
 pub use start::{
     KnownLog, StartAsked, Started, StoreSettings, known_log, offsets, put_log, start,

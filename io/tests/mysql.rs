@@ -29,7 +29,7 @@ macro_rules! database {
     ($name:literal) => {
         match server::database($name) {
             Some(database) => {
-                init(&database.settings).unwrap();
+                init(&database.settings, &node::LOG).unwrap();
                 database
             }
             None => return,

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use kilter_io::{
     kafka::Admin,
-    mysql::{self, Db},
+    mysql::{self, Db, InitLog},
 };
 
 use super::settings::{kafka_settings, mysql_settings, store_settings};
@@ -23,9 +23,29 @@ pub fn init(args: &cli::Init) -> anyhow::Result<Answer> {
         return Ok(Answer::Yes);
     }
     let config = Config::from_args(&args.source)?;
+    let kafka = kafka_settings(&config);
+    let topics = Admin::new(&kafka)?
+        .init(config.kafka.partitions, config.kafka.replication.into())
+        .with_context(|| format!("the log at {}", kafka.brokers))?;
+    for topic in &topics {
+        let what = if topic.made { "made" } else { "found" };
+        writeln!(
+            out,
+            "kafka: {what} the topic {} with {} partitions",
+            topic.topic, topic.partitions
+        )?;
+    }
+    let commands = topics.iter().find(|topic| topic.topic == kafka.commands);
+    let log = InitLog {
+        group: &kafka.group,
+        topic: &kafka.commands,
+        partitions: commands.map_or(config.kafka.partitions, |topic| topic.partitions),
+    };
     let store = mysql_settings(&config);
-    for done in mysql::init(&store).with_context(|| format!("the store {}", store.address()))? {
-        writeln!(out, "mysql: {done}")?;
+    let done =
+        mysql::init(&store, &log).with_context(|| format!("the store {}", store.address()))?;
+    for line in done {
+        writeln!(out, "mysql: {line}")?;
     }
     let mut db = Db::open(&store)?;
     mysql::store_settings(&mut db, &store_settings(&config))?;
@@ -36,18 +56,5 @@ pub fn init(args: &cli::Init) -> anyhow::Result<Answer> {
         config.kafka.commands,
         store_settings(&config).ledger
     )?;
-    let kafka = kafka_settings(&config);
-    let admin = Admin::new(&kafka)?;
-    let topics = admin
-        .init(config.kafka.partitions, config.kafka.replication.into())
-        .with_context(|| format!("the log at {}", kafka.brokers))?;
-    for topic in topics {
-        let what = if topic.made { "made" } else { "found" };
-        writeln!(
-            out,
-            "kafka: {what} the topic {} with {} partitions",
-            topic.topic, topic.partitions
-        )?;
-    }
     Ok(Answer::Yes)
 }

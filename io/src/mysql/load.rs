@@ -249,6 +249,7 @@ fn ids(
             },
         )?;
     }
+    legacy_ids(db, loader, asked, told)?;
     let earlier: Vec<(u32, u32)> = db
         .conn
         .exec(
@@ -284,6 +285,36 @@ fn ids(
                     )
                 },
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// The ids that an older system answered.
+fn legacy_ids(
+    db: &mut Db,
+    loader: &mut Loader,
+    asked: &LoadAsked<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), LoadFailure> {
+    let failed = failed("read transaction ids of an older system");
+    let clock = |partition: Partition| {
+        let own = asked.partitions.iter().find(|(own, _)| *own == partition);
+        own.map(|(_, clock_ms)| *clock_ms)
+    };
+    let rows = db
+        .conn
+        .query_iter("SELECT account_id, transaction_id, remembered_ms FROM kilter_legacy_ids")
+        .map_err(failed)?;
+    for row in rows {
+        let (id, transaction_id, remembered_ms): (i64, Vec<u8>, i64) =
+            cells(row.map_err(failed)?, "an older transaction id")?;
+        let Ok(text) = std::str::from_utf8(&transaction_id) else {
+            continue;
+        };
+        let count = asked.partition_count;
+        if loader.remembered_by_user(account_id(id)?, text, remembered_ms, count, clock)? {
+            told.count(|now| &mut now.ids)?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use refinery::{Migration, Runner};
 use super::{
     connection::Db,
     error::{MysqlError, chain, failed},
+    legacy,
     settings::MysqlSettings,
 };
 
@@ -42,12 +43,23 @@ pub fn print() -> String {
     text
 }
 
+/// The log that the store belongs to, as far as rows of an older system need it.
+#[derive(Clone, Copy, Debug)]
+pub struct InitLog<'a> {
+    /// The consumer group.
+    pub group: &'a str,
+    /// The command topic.
+    pub topic: &'a str,
+    /// How many partitions it has.
+    pub partitions: u32,
+}
+
 /// Makes the database and its tables, or brings them up to date. Returns what was done, in words.
 ///
 /// # Errors
 ///
 /// When the server refuses, or the database is newer than this program.
-pub fn init(settings: &MysqlSettings) -> Result<Vec<String>, MysqlError> {
+pub fn init(settings: &MysqlSettings, log: &InitLog<'_>) -> Result<Vec<String>, MysqlError> {
     let mut done = Vec::new();
     let mut server = Db::open_server(settings)?;
     server.refuse_many_primaries()?;
@@ -84,12 +96,16 @@ pub fn init(settings: &MysqlSettings) -> Result<Vec<String>, MysqlError> {
     if found > needed() {
         return Err(newer(found));
     }
+    if found == 0 {
+        done.extend(legacy::set_aside(&mut db)?);
+    }
     let report = runner()
         .run(&mut db.conn)
         .map_err(|error| MysqlError::Migration { why: chain(&error) })?;
     for migration in report.applied_migrations() {
         done.push(describe(migration));
     }
+    done.extend(legacy::take_over(&mut db, log)?);
     if report.applied_migrations().is_empty() {
         done.push(format!("the tables are at version {found} already"));
     }

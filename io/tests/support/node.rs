@@ -11,8 +11,8 @@ use kilter_engine::{
     store::{Committed, Store},
 };
 use kilter_io::mysql::{
-    Db, Lease, MysqlError, MysqlSettings, MysqlWriter, StartAsked, Started, Taken, WriterSettings,
-    owner_name, start,
+    Db, InitLog, Lease, MysqlError, MysqlSettings, MysqlWriter, StartAsked, Started, Taken,
+    WriterSettings, owner_name, start,
 };
 use mysql::prelude::Queryable;
 
@@ -22,6 +22,11 @@ pub const GROUP: &str = "balance-consumer-group";
 pub const TOPIC: &str = "balance-changes";
 pub const GENERATION: Generation = Generation::new(1);
 pub const P0: Partition = Partition::new(0);
+pub const LOG: InitLog<'static> = InitLog {
+    group: GROUP,
+    topic: TOPIC,
+    partitions: 1,
+};
 pub const TTL: Duration = Duration::from_secs(5);
 
 pub struct Node {

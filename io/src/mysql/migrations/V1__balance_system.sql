@@ -1,13 +1,13 @@
 -- The store. Columns of older systems keep their names; what is ours comes behind them.
 -- Times are UTC. Ids of users and transactions are bytes: every collation pads or folds.
 
-CREATE TABLE kilter_settings (
+CREATE TABLE IF NOT EXISTS kilter_settings (
     name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     value VARBINARY(512) NOT NULL
 ) ENGINE = InnoDB;
 
 -- Which log the offsets count in. A new generation begins when an operator adopts another log.
-CREATE TABLE kilter_logs (
+CREATE TABLE IF NOT EXISTS kilter_logs (
     generation INT UNSIGNED NOT NULL PRIMARY KEY,
     cluster_id VARBINARY(255) NOT NULL,
     topic VARBINARY(249) NOT NULL,
@@ -17,7 +17,7 @@ CREATE TABLE kilter_logs (
     reason VARBINARY(1024) NOT NULL
 ) ENGINE = InnoDB;
 
-CREATE TABLE accounts (
+CREATE TABLE IF NOT EXISTS accounts (
     id BIGINT NOT NULL PRIMARY KEY,
     user_id VARBINARY(64) NOT NULL,
     shard_id INT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE accounts (
     UNIQUE KEY user_id (user_id)
 ) ENGINE = InnoDB;
 
-CREATE TABLE account_balances (
+CREATE TABLE IF NOT EXISTS account_balances (
     account_id BIGINT NOT NULL,
     currency_code VARCHAR(10) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     available DECIMAL(36, 18) NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE account_balances (
     PRIMARY KEY (account_id, currency_code)
 ) ENGINE = InnoDB;
 
-CREATE TABLE balance_transactions (
+CREATE TABLE IF NOT EXISTS balance_transactions (
     generation INT UNSIGNED NOT NULL,
     `partition` INT UNSIGNED NOT NULL,
     `offset` BIGINT UNSIGNED NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE balance_transactions (
     KEY account (account_id)
 ) ENGINE = InnoDB;
 
-CREATE TABLE consumer_offsets (
+CREATE TABLE IF NOT EXISTS consumer_offsets (
     consumer_group VARBINARY(255) NOT NULL,
     topic VARBINARY(249) NOT NULL,
     `partition` INT UNSIGNED NOT NULL,
@@ -78,7 +78,7 @@ CREATE TABLE consumer_offsets (
     PRIMARY KEY (consumer_group, topic, `partition`, first_hash)
 ) ENGINE = InnoDB;
 
-CREATE TABLE leader_locks (
+CREATE TABLE IF NOT EXISTS leader_locks (
     id INT UNSIGNED NOT NULL PRIMARY KEY,
     consumer_id VARBINARY(64) NULL,
     acquired_at DATETIME(6) NULL,
@@ -87,7 +87,7 @@ CREATE TABLE leader_locks (
     clean TINYINT NOT NULL DEFAULT 1
 ) ENGINE = InnoDB;
 
-CREATE TABLE kilter_windows (
+CREATE TABLE IF NOT EXISTS kilter_windows (
     generation INT UNSIGNED NOT NULL,
     `partition` INT UNSIGNED NOT NULL,
     from_offset BIGINT UNSIGNED NOT NULL,
@@ -95,7 +95,7 @@ CREATE TABLE kilter_windows (
     PRIMARY KEY (generation, `partition`, from_offset)
 ) ENGINE = InnoDB;
 
-CREATE TABLE kilter_notes (
+CREATE TABLE IF NOT EXISTS kilter_notes (
     generation INT UNSIGNED NOT NULL,
     `partition` INT UNSIGNED NOT NULL,
     `offset` BIGINT UNSIGNED NOT NULL,
@@ -103,4 +103,12 @@ CREATE TABLE kilter_notes (
     reason VARBINARY(1024) NOT NULL,
     created_at DATETIME(3) NOT NULL,
     PRIMARY KEY (generation, `partition`, `offset`, kind)
+) ENGINE = InnoDB;
+
+-- Transaction ids that an older system answered not long ago: they stay known for a window.
+CREATE TABLE IF NOT EXISTS kilter_legacy_ids (
+    account_id BIGINT NOT NULL,
+    transaction_id VARBINARY(64) NOT NULL,
+    remembered_ms BIGINT NOT NULL,
+    PRIMARY KEY (account_id, transaction_id)
 ) ENGINE = InnoDB;
