@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    ffi::c_void,
+    ffi::{CString, c_void},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -31,7 +31,7 @@ use super::{
     error::{KafkaError, failed},
     settings::KafkaSettings,
 };
-use crate::json::ResultJson;
+use crate::json::write_result;
 
 /// How many epochs may wait for acknowledgements; more than a shard has parts.
 const EPOCHS: usize = 16;
@@ -42,8 +42,13 @@ const LETTER_MARGIN_BYTES: usize = 16 << 10;
 /// How often the broker's answers are looked at while the producer's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// librdkafka's RD_KAFKA_PARTITION_UA: the partitioner chooses.
+const PARTITION_BY_KEY: i32 = -1;
+
 /// Publishes to Kafka. Never waits for a broker, except while its queue is full.
 pub struct KafkaSink {
+    // Before the producer, which must outlive it.
+    results_topic: TopicHandle,
     producer: BaseProducer<Deliveries>,
     names: Names,
     results: String,
@@ -58,6 +63,64 @@ pub struct KafkaSink {
     durable: Option<EpochNumber>,
     published: Arc<Published>,
     _waker: Option<Box<Waker>>,
+}
+
+/// A topic of a producer. Producing by it saves a look-up by name, which takes locks, for each of
+/// the many results; dead letters, which have headers, are rare.
+struct TopicHandle(*mut ffi::rd_kafka_topic_t);
+
+// SAFETY: librdkafka's topics may be used from any thread.
+unsafe impl Send for TopicHandle {}
+
+impl TopicHandle {
+    /// The topic with the producer's own properties. The producer must outlive it.
+    fn of(producer: &BaseProducer<Deliveries>, name: &str) -> Result<Self, KafkaError> {
+        const WHAT: &str = "name the result topic";
+        let name = CString::new(name).map_err(failed(WHAT))?;
+        // SAFETY: client and name are alive; without a configuration the topic has that of the
+        // client.
+        let topic = unsafe {
+            ffi::rd_kafka_topic_new(
+                producer.client().native_ptr(),
+                name.as_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        if topic.is_null() {
+            return Err(failed(WHAT)("librdkafka refuses it"));
+        }
+        Ok(Self(topic))
+    }
+
+    /// Hands a record over; key and value are copied.
+    fn produce(&self, key: &[u8], value: &[u8], opaque: usize) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: the topic is alive; librdkafka copies both, and does not write to the value
+        // although it takes it as mutable; the opaque is a number that comes back as it is.
+        unsafe {
+            let code = ffi::rd_kafka_produce(
+                self.0,
+                PARTITION_BY_KEY,
+                ffi::RD_KAFKA_MSG_F_COPY,
+                value.as_ptr().cast_mut().cast::<c_void>(),
+                value.len(),
+                key.as_ptr().cast::<c_void>(),
+                key.len(),
+                std::ptr::without_provenance_mut(opaque),
+            );
+            if code == 0 {
+                Ok(())
+            } else {
+                Err(ffi::rd_kafka_last_error().into())
+            }
+        }
+    }
+}
+
+impl Drop for TopicHandle {
+    fn drop(&mut self) {
+        // SAFETY: made in `of`, given back once, while the client is alive.
+        unsafe { ffi::rd_kafka_topic_destroy(self.0) };
+    }
 }
 
 /// What was published, for whoever watches. Relaxed: numbers to show.
@@ -152,6 +215,7 @@ impl KafkaSink {
             }
         }
         Ok(Self {
+            results_topic: TopicHandle::of(&producer, &settings.results)?,
             producer,
             names: Names {
                 commands: settings.commands.clone(),
@@ -202,18 +266,24 @@ impl KafkaSink {
 
     fn publish_result(&mut self, result: &ResultRecord) -> Result<(), KafkaError> {
         self.line.clear();
-        let written = serde_json::to_writer(&mut self.line, &ResultJson(result));
-        debug_assert!(written.is_ok(), "{written:?}");
-        let record = BaseRecord::with_opaque_to(&self.results, opaque(self.counter, false))
-            .key(result.user_id.as_str())
-            .payload(&self.line[..]);
-        send(&self.producer, record, self.outage_limit).map_err(|why| {
-            KafkaError::NotAcknowledged {
-                what: "a result",
-                topic: self.results.clone(),
-                why,
+        write_result(result, &mut self.line);
+        let opaque = opaque(self.counter, false);
+        let mut since: Option<Instant> = None;
+        loop {
+            let key = result.user_id.as_str().as_bytes();
+            let Err(error) = self.results_topic.produce(key, &self.line, opaque) else {
+                break;
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            if error != RDKafkaErrorCode::QueueFull || since.elapsed() >= self.outage_limit {
+                return Err(KafkaError::NotAcknowledged {
+                    what: "a result",
+                    topic: self.results.clone(),
+                    why: error.to_string(),
+                });
             }
-        })?;
+            self.producer.poll(FULL_PAUSE);
+        }
         self.count(false);
         Ok(())
     }

@@ -159,18 +159,7 @@ impl Rows {
 
     fn number(&mut self, number: u64) {
         self.next_field();
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut left = number;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (left % 10) as u8;
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.bytes.extend_from_slice(&digits[at..]);
+        crate::json::digits(&mut self.bytes, number);
     }
 
     fn signed(&mut self, number: i64) {
