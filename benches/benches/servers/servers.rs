@@ -10,7 +10,7 @@ use std::{
 
 use kilter_io::{
     kafka::{Admin, KafkaSettings},
-    mysql::MysqlSettings,
+    mysql::{InitLog, MysqlSettings},
 };
 use mysql::{Conn, LocalInfileHandler, OptsBuilder, prelude::Queryable};
 use rdkafka::{
@@ -55,7 +55,13 @@ impl Servers {
             database: name,
             ..self.mysql.clone()
         };
-        kilter_io::mysql::init(&settings).unwrap();
+        // No older system's rows: group and topic do not matter.
+        let log = InitLog {
+            group: "",
+            topic: "",
+            partitions: 1,
+        };
+        kilter_io::mysql::init(&settings, &log).unwrap();
         Database {
             servers: self,
             settings,
