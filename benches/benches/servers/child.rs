@@ -16,8 +16,14 @@ use crate::servers::Database;
 /// How long anything may take.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Builds the program as it is released.
+/// Names another program than that of this tree: what was before, to be compared with.
+const PROGRAM: &str = "KILTER_BENCH_PROGRAM";
+
+/// Builds the program as it is released, unless another build is to be measured.
 pub fn build() {
+    if std::env::var_os(PROGRAM).is_some() {
+        return;
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "-q", "-p", "kilter"])
@@ -26,8 +32,11 @@ pub fn build() {
     assert!(status.success(), "cannot build kilter");
 }
 
-/// Beside the directory that this bench lies in.
+/// Beside the directory that this bench lies in, if no other is named.
 fn program() -> PathBuf {
+    if let Some(other) = std::env::var_os(PROGRAM) {
+        return other.into();
+    }
     let bench = std::env::current_exe().unwrap();
     bench.parent().unwrap().parent().unwrap().join("kilter")
 }
@@ -101,6 +110,16 @@ impl Node {
             "{ended:?} {}",
             self.said()
         );
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The last line that it said.
+    pub fn last_words(&self) -> String {
+        self.said().lines().last().unwrap_or_default().to_owned()
     }
 
     /// One figure of `/metrics`, added up over its labels.

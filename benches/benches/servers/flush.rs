@@ -23,7 +23,7 @@ use kilter_io::{
 
 use crate::{
     child::Node,
-    commands, in_turns, number,
+    commands, in_turns, number, pairs,
     servers::{Database, Servers},
     thousands,
 };
@@ -35,6 +35,9 @@ const PROTOTYPE: f64 = 1313.0;
 const SHARDS: usize = 2;
 const EPOCH: u64 = 32_768;
 
+/// For how long a node that ends at its start is started again.
+const RESTARTS: Duration = Duration::from_secs(30);
+
 /// Longer than any round: nobody renews it.
 const LEASE: Duration = Duration::from_secs(3600);
 
@@ -44,7 +47,9 @@ pub fn run(servers: &Servers) {
     for accounts in [10_000, 100_000] {
         let kafka = servers.topics(&format!("flush-{accounts}"), "flush-results");
         commands::fill(&kafka, count, accounts);
-        for writers in [1, 2] {
+        // Two writers are worth it where the server has cores for them.
+        let writers: &[usize] = if accounts == 10_000 { &[1, 2] } else { &[1] };
+        for &writers in writers {
             compare(
                 servers,
                 &kafka,
@@ -98,11 +103,12 @@ fn compare(servers: &Servers, kafka: &KafkaSettings, size: Size, rounds: u64) {
         told.join(", ")
     );
     println!(
-        "  medians: node {:.0}/s, bare {:.0}/s, ratio {:.2} (goal 0.75); {:.1} times the prototype \
-         (goal 60)",
+        "  medians: node {:.0}/s, bare {:.0}/s, ratio of medians {:.2}, pair by pair {} (goal 0.75); \
+         {:.1} times the prototype (goal 60)",
         node.median,
         bare.median,
         node.median / bare.median,
+        pairs(&node_rates, &bare_rates),
         node.median / PROTOTYPE
     );
 }
@@ -121,6 +127,11 @@ pub fn node_rate(
     let mut first = None;
     loop {
         let committed = database.committed(&mut conn);
+        if committed == 0 && node.has_ended() && begin.elapsed() < RESTARTS {
+            // As a supervisor does; a fault of a start is no rate, but it is to be known.
+            println!("  THE NODE ENDED AT ITS START: {}", node.last_words());
+            node = Node::start(database, kafka, settings);
+        }
         let now = Instant::now();
         let (at, from, cpu) = match first {
             None if committed > 0 => *first.insert((now, committed, node.cpu())),

@@ -16,7 +16,8 @@
 //! default unless a line says otherwise, without Redis. Each round has a database of its own; a
 //! topic of commands is filled once, has one partition, and is read again by each round.
 //!
-//! `KILTER_BENCH_COMMANDS`, `_ROUNDS`, `_SECONDS` and `_USERS` set the sizes. Answers are checked:
+//! `KILTER_BENCH_COMMANDS`, `_ROUNDS`, `_SECONDS` and `_USERS` set the sizes;
+//! `KILTER_BENCH_PROGRAM` is another program than that of this tree, to compare with. Answers are checked:
 //! balances add up to what was sent, and every command has its result.
 #![allow(clippy::float_arithmetic, reason = "rates and times; no money here")]
 #![allow(
@@ -33,7 +34,10 @@ mod memory;
 mod servers;
 mod topic;
 
-use kilter_benches::{host, measure};
+use kilter_benches::{
+    host,
+    measure::{self, Spread},
+};
 use servers::Servers;
 
 fn main() {
@@ -94,6 +98,11 @@ fn in_turns(rounds: u64, sides: [&mut dyn FnMut(); 2]) {
             one();
         }
     }
+}
+
+/// The ratio of the two sides of each round: its median, lowest and highest.
+fn pairs(rates: &[f64], others: &[f64]) -> Spread {
+    Spread::of(rates.iter().zip(others).map(|(rate, other)| rate / other))
 }
 
 /// `a b c` in thousands.

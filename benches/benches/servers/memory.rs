@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mysql::prelude::Queryable;
+
 use crate::{
     child::Node,
     clients::Sender,
@@ -13,12 +15,14 @@ use crate::{
 };
 
 const CURRENCIES: [&str; 2] = ["USDT", "BTC"];
+/// As `kilter init` makes them by default.
+const PARTITIONS: u32 = 3;
 const RATE: u64 = 20_000;
 
 pub fn run(servers: &Servers) {
     let users = number("USERS", 1_000_000);
     let seconds = number("SECONDS", 12);
-    let kafka = servers.topics("memory", "memory-results");
+    let kafka = servers.topics_of(PARTITIONS, "memory", "memory-results");
     let database = servers.database();
     fill(&database, users);
     let begin = Instant::now();
@@ -47,14 +51,16 @@ pub fn run(servers: &Servers) {
     }
     sender.finish();
     let mut conn = database.conn();
-    while database.committed(&mut conn) < count {
+    while committed(&mut conn) < count {
         node.check(begin);
         std::thread::sleep(Duration::from_millis(20));
     }
     seen.push(node.memory_mb("VmRSS"));
     let peak = node.memory_mb("VmHWM");
     let seen: Vec<String> = seen.iter().map(|mb| format!("{mb:.0}")).collect();
-    println!("memory: {users} users of 2 currencies, {RATE} commands/s for {seconds} s:");
+    println!(
+        "memory: {users} users of 2 currencies, {PARTITIONS} partitions, {RATE} commands/s for {seconds} s:"
+    );
     println!(
         "  ready after {started:.1} s with {:.0} MB, at most {:.0} MB until then",
         idle[0], idle[1]
@@ -75,6 +81,14 @@ pub fn run(servers: &Servers) {
         node.memory_mb("VmData"),
     );
     parts(node.id());
+}
+
+/// How many records are committed: the lowest offset of each partition, added up.
+fn committed(conn: &mut mysql::Conn) -> u64 {
+    let rows: Vec<u64> = conn
+        .query("SELECT min(`offset`) FROM consumer_offsets GROUP BY `partition`")
+        .unwrap();
+    rows.into_iter().sum()
 }
 
 /// The largest mappings by what of them is resident.

@@ -70,15 +70,20 @@ impl Servers {
 
     /// The topics of commands, results and dead letters for `what`, made where they are missing.
     pub fn topics(&self, commands: &str, results: &str) -> KafkaSettings {
+        self.topics_of(1, commands, results)
+    }
+
+    /// The same with so many partitions.
+    pub fn topics_of(&self, partitions: u32, commands: &str, results: &str) -> KafkaSettings {
         let own = |what: &str| format!("kilter-bench-{}-{what}", std::process::id());
         let settings = KafkaSettings {
             commands: own(commands),
             results: own(results),
-            dead_letters: own("dlq"),
+            dead_letters: own(&format!("dlq-{partitions}")),
             group: own("group"),
             ..KafkaSettings::new(&self.brokers)
         };
-        Admin::new(&settings).unwrap().init(1, 1).unwrap();
+        Admin::new(&settings).unwrap().init(partitions, 1).unwrap();
         self.topics.lock().unwrap().extend([
             settings.commands.clone(),
             settings.results.clone(),

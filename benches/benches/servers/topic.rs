@@ -11,7 +11,7 @@ use crate::{
     clients::{self, Sender},
     commands,
     flush::node_rate,
-    in_turns, number,
+    in_turns, number, pairs,
     servers::Servers,
     thousands,
 };
@@ -65,10 +65,11 @@ pub fn run(servers: &Servers) {
         told.join(", ")
     );
     println!(
-        "  medians: node {:.0}/s, bare {:.0}/s, ratio {:.2} (goal 0.8)",
+        "  medians: node {:.0}/s, bare {:.0}/s, ratio of medians {:.2}, pair by pair {} (goal 0.8)",
         node.median,
         bare.median,
-        node.median / bare.median
+        node.median / bare.median,
+        pairs(&node_rates, &bare_rates)
     );
 }
 

@@ -247,11 +247,12 @@ impl Batch {
         self.order.clear();
         self.opened.clear();
         self.new_balances = 0;
-        for (index, part) in epoch.parts.iter().enumerate() {
+        // Who has no ledger here needs no order.
+        if ledger {
+            self.put_in_order(epoch);
+        }
+        for part in epoch.parts {
             self.images.extend_from_slice(&part.balances);
-            let entries = 0..part.ledger.len() as u32;
-            self.order
-                .extend(entries.map(|entry| (index as u32, entry)));
             self.opened
                 .extend(part.opened.iter().map(|open| open.account_id.get()));
             let first_success =
@@ -262,9 +263,6 @@ impl Batch {
         // writers never wait for each other in a circle.
         self.images
             .sort_unstable_by_key(|image| (image.account_id, image.currency));
-        // Each part is in order already, so the stable sort merges runs.
-        self.order
-            .sort_by_key(|at| entry_at(epoch.parts, *at).position);
         self.opened.sort_unstable();
         self.staged.clear();
         for image in &self.images {
@@ -276,6 +274,19 @@ impl Batch {
                 self.ledger.entry(entry_at(epoch.parts, *at));
             }
         }
+    }
+
+    /// Finds the order of the entries by their places in the log.
+    fn put_in_order(&mut self, epoch: &Epoch<'_>) {
+        self.order.clear();
+        for (index, part) in epoch.parts.iter().enumerate() {
+            let entries = 0..part.ledger.len() as u32;
+            self.order
+                .extend(entries.map(|entry| (index as u32, entry)));
+        }
+        // Each part is in order already, so the stable sort merges runs.
+        self.order
+            .sort_by_key(|at| entry_at(epoch.parts, *at).position);
     }
 }
 

@@ -16,6 +16,9 @@ use crate::mysql::{
 impl MysqlWriter {
     /// The refusal with the record at fault; the refusal as it is if no single one can be named.
     pub(super) fn name_the_record(&mut self, epoch: &Epoch<'_>, refusal: MysqlError) -> MysqlError {
+        if !self.settings.ledger {
+            self.batch.put_in_order(epoch);
+        }
         let session = match &mut self.session {
             Some(session) => session,
             None => match Session::open(&self.settings) {
