@@ -244,3 +244,35 @@ fn metrics_can_be_parsed_and_tell_what_happened() {
     }
     node.stop();
 }
+
+#[test]
+fn nodes_share_partitions_and_take_those_that_lie_idle() {
+    let servers = servers!("nodes_share_partitions_and_take_those_that_lie_idle");
+    let lines = mixture(50, 6000);
+    let first = servers.serve_ready(&[("KILTER_LEASE_PARTITIONS_MAX", "2")]);
+    let second = servers.serve_ready(&[]);
+    let half = servers.produce(lines.clone().take(3000));
+    servers.wait_committed(half);
+    let mut conn = servers.conn();
+    let owners: Vec<(Vec<u8>, u32)> = mysql::prelude::Queryable::query(
+        &mut conn,
+        "SELECT consumer_id, count(*) FROM leader_locks GROUP BY consumer_id ORDER BY 2",
+    )
+    .unwrap();
+    assert_eq!(
+        owners.iter().map(|owner| owner.1).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    // The one with two dies; the other one takes them without being told.
+    first.kill();
+    let rest = servers.produce(lines.clone().skip(3000));
+    servers.wait_committed(half + rest);
+    let mut twin = Twin::default();
+    lines.for_each(|line| {
+        twin.apply(&line);
+    });
+    assert_eq!(servers.balances(), twin.text());
+    servers.check_consistent();
+    second.wait_ready();
+    second.stop();
+}
