@@ -103,6 +103,10 @@ impl Shard {
     pub fn new(settings: ShardSettings) -> Self {
         assert!(settings.window_ms > 0, "a window of no length");
         let budget = WindowBudget::new(settings.window_bytes);
+        // A window begins with a fixed part of the most it may become. Of many partitions each may
+        // become four times its fair share, so that skew has room and idle ones cost little.
+        let many = (settings.partitions.len() as u64).max(4);
+        let most_bytes = settings.window_bytes / many * 4;
         let partitions = settings
             .partitions
             .iter()
@@ -111,7 +115,7 @@ impl Shard {
                     partition,
                     generation,
                     settings.window_ms,
-                    settings.window_bytes,
+                    most_bytes,
                     &budget,
                 )
             })
