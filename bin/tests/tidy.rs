@@ -11,6 +11,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/lib.rs",
     "engine/src/prefetch.rs",
     "io/src/kafka.rs",
+    "benches/benches/servers/clients.rs",
 ];
 
 /// Where a thread may sleep, and why.

@@ -1,0 +1,255 @@
+//! A result as JSON: by serde for people's files, and by hand for the topic.
+
+use kilter_engine::{
+    Amount, Code,
+    amount::TEXT_BYTES,
+    result::{ResultRecord, Status},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// A result as JSON.
+pub struct ResultJson<'a>(pub &'a ResultRecord);
+
+impl Serialize for ResultJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let result = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("transactionId", result.transaction_id.as_str())?;
+        if let Some(account_id) = result.account_id {
+            map.serialize_entry("accountId", &account_id)?;
+        }
+        map.serialize_entry("userId", result.user_id.as_str())?;
+        if let Some(currency) = &result.currency {
+            map.serialize_entry("currencyCode", currency)?;
+        }
+        if let Some(kind) = &result.kind {
+            map.serialize_entry("type", kind)?;
+        }
+        if let Some(amount) = &result.amount {
+            map.serialize_entry("amount", amount)?;
+        }
+        map.serialize_entry("success", &(result.status == Status::Success))?;
+        if let Some(around) = &result.around {
+            map.serialize_entry("availableBefore", &around.before.available)?;
+            map.serialize_entry("availableAfter", &around.after.available)?;
+            map.serialize_entry("frozenBefore", &around.before.frozen)?;
+            map.serialize_entry("frozenAfter", &around.after.frozen)?;
+            map.serialize_entry("version", &around.after.version)?;
+        }
+        if let Some(code) = result.status.code() {
+            map.serialize_entry("errorCode", code.as_str())?;
+            map.serialize_entry("errorMessage", &error_message(result, code))?;
+        }
+        map.serialize_entry("timestamp", &result.timestamp_ms)?;
+        if result.remembered_ms > result.timestamp_ms {
+            map.serialize_entry("rememberedAt", &result.remembered_ms)?;
+        }
+        map.serialize_entry("generation", &result.position.generation)?;
+        map.serialize_entry("partition", &result.position.partition)?;
+        map.serialize_entry("offset", &result.position.offset)?;
+        map.serialize_entry("posting", &result.position.posting)?;
+        map.serialize_entry("term", &result.term)?;
+        map.end()
+    }
+}
+
+/// A result as [`ResultJson`] has it, without spaces, behind what is in `to`: the same bytes, made
+/// without the generality, because there is one for each command.
+pub(crate) fn write_result(result: &ResultRecord, to: &mut Vec<u8>) {
+    to.extend_from_slice(b"{\"transactionId\":");
+    text(to, result.transaction_id.as_str());
+    if let Some(account_id) = result.account_id {
+        number(to, ",\"accountId\":", account_id.get());
+    }
+    to.extend_from_slice(b",\"userId\":");
+    text(to, result.user_id.as_str());
+    if let Some(currency) = &result.currency {
+        to.extend_from_slice(b",\"currencyCode\":");
+        text(to, currency.as_str());
+    }
+    if let Some(kind) = result.kind {
+        to.extend_from_slice(b",\"type\":");
+        text(to, kind.as_str());
+    }
+    if let Some(amount) = result.amount {
+        decimal(to, ",\"amount\":\"", amount);
+    }
+    to.extend_from_slice(match result.status {
+        Status::Success => b",\"success\":true",
+        _ => b",\"success\":false",
+    });
+    if let Some(around) = &result.around {
+        decimal(to, ",\"availableBefore\":\"", around.before.available);
+        decimal(to, ",\"availableAfter\":\"", around.after.available);
+        decimal(to, ",\"frozenBefore\":\"", around.before.frozen);
+        decimal(to, ",\"frozenAfter\":\"", around.after.frozen);
+        number(to, ",\"version\":", around.after.version);
+    }
+    if let Some(code) = result.status.code() {
+        to.extend_from_slice(b",\"errorCode\":");
+        text(to, code.as_str());
+        to.extend_from_slice(b",\"errorMessage\":");
+        text(to, &error_message(result, code));
+    }
+    time(to, ",\"timestamp\":", result.timestamp_ms);
+    if result.remembered_ms > result.timestamp_ms {
+        time(to, ",\"rememberedAt\":", result.remembered_ms);
+    }
+    let position = &result.position;
+    number(to, ",\"generation\":", position.generation.get().into());
+    number(to, ",\"partition\":", position.partition.get().into());
+    number(to, ",\"offset\":", position.offset.get());
+    number(to, ",\"posting\":", position.posting.get().into());
+    number(to, ",\"term\":", result.term.get());
+    to.push(b'}');
+}
+
+/// Text between quotes; what has to be escaped is rare and left to whoever knows how.
+fn text(to: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        to.push(b'"');
+        to.extend_from_slice(text.as_bytes());
+        to.push(b'"');
+    } else {
+        let written = serde_json::to_writer(to, text);
+        debug_assert!(written.is_ok(), "{written:?}");
+    }
+}
+
+fn decimal(to: &mut Vec<u8>, name: &str, amount: Amount) {
+    to.extend_from_slice(name.as_bytes());
+    let mut buffer = [0; TEXT_BYTES];
+    to.extend_from_slice(amount.write_to(&mut buffer).as_bytes());
+    to.push(b'"');
+}
+
+fn time(to: &mut Vec<u8>, name: &str, ms: i64) {
+    to.extend_from_slice(name.as_bytes());
+    if ms < 0 {
+        to.push(b'-');
+    }
+    digits(to, ms.unsigned_abs());
+}
+
+fn number(to: &mut Vec<u8>, name: &str, number: u64) {
+    to.extend_from_slice(name.as_bytes());
+    digits(to, number);
+}
+
+/// A number's decimal digits.
+pub(crate) fn digits(to: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    to.extend_from_slice(&digits[at..]);
+}
+
+/// Why, in words. A refusal brings its own; the others follow from the numbers.
+fn error_message(result: &ResultRecord, code: Code) -> String {
+    if let Some(message) = &result.message {
+        return message.to_string();
+    }
+    let (Some(around), Some(amount)) = (&result.around, result.amount) else {
+        return code.as_str().to_owned();
+    };
+    let before = &around.before;
+    match code {
+        Code::InsufficientAvailable => {
+            format!("available {} is less than {amount}", before.available)
+        }
+        Code::InsufficientFrozen => format!("frozen {} is less than {amount}", before.frozen),
+        Code::BalanceOverflow => format!(
+            "available {} and frozen {} have no room for {amount}",
+            before.available, before.frozen
+        ),
+        Code::Duplicate => "this transaction id was answered before".to_owned(),
+        code => code.as_str().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kilter_engine::{
+        AccountId, CommandKind, Currency, Generation, Offset, Partition, Posting, Term,
+        ledger::{BalanceState, Position},
+        result::Around,
+    };
+
+    #[test]
+    fn a_result_is_the_same_bytes_either_way() {
+        let amount = |units: i128| Amount::from_units(units).unwrap();
+        let state = |available: i128, frozen: i128, version| BalanceState {
+            available: amount(available),
+            frozen: amount(frozen),
+            version,
+        };
+        let mut result = ResultRecord {
+            position: Position {
+                generation: Generation::new(1),
+                partition: Partition::new(u32::MAX),
+                offset: Offset::new(u64::MAX),
+                posting: Posting::default(),
+            },
+            term: Term::new(7),
+            timestamp_ms: 1_700_000_000_123,
+            remembered_ms: 1_700_000_000_123,
+            addressed: true,
+            ..ResultRecord::default()
+        };
+        let mut check = |change: &dyn Fn(&mut ResultRecord)| {
+            change(&mut result);
+            let mut written = b"before ".to_vec();
+            write_result(&result, &mut written);
+            let expected = serde_json::to_string(&ResultJson(&result)).unwrap();
+            assert_eq!(std::str::from_utf8(&written[7..]).unwrap(), expected);
+        };
+        check(&|_| {});
+        check(&|result| {
+            result.kind = Some(CommandKind::Deposit);
+            result.account_id = AccountId::new(1 << 62);
+            result.currency = Some(Currency::parse(b"a.B-9_").unwrap());
+            result.amount = Some(amount(1_500_000_000_000_000_000));
+            result.around = Some(Around {
+                before: state(0, 1, 0),
+                after: state(10_i128.pow(36) - 1, 10, u64::MAX),
+            });
+            result.remembered_ms += 1;
+        });
+        for id in [
+            "",
+            "plain",
+            "é€😀",
+            "a\"b",
+            "back\\slash",
+            "\u{0}\u{1f}\n\t\u{7f}",
+        ] {
+            check(&|result| {
+                result.transaction_id.set(id);
+                result.user_id.set(&id.repeat(20));
+            });
+        }
+        for code in [
+            Code::InsufficientAvailable,
+            Code::InsufficientFrozen,
+            Code::BalanceOverflow,
+        ] {
+            check(&|result| result.status = Status::Failed(code));
+        }
+        check(&|result| result.status = Status::Duplicate);
+        check(&|result| {
+            result.status = Status::Refused(Code::Malformed);
+            result.message = Some("\"quoted\"\u{8}".into());
+            result.timestamp_ms = i64::MIN;
+        });
+    }
+}
