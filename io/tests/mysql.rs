@@ -275,7 +275,7 @@ fn the_record_that_the_store_refuses_is_named() {
             let MysqlError::Row { offset, why, .. } = &error else {
                 panic!("{table} {error:?}");
             };
-            assert_eq!(*offset, base + 777, "{table}");
+            assert_eq!(*offset, base + 777, "{table}: {why}");
             assert!(why.contains("not this one"), "{why}");
             assert!(error.to_string().contains("kilter log refuse"), "{error}");
             assert_eq!(dump(&database), before);
