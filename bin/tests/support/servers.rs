@@ -58,6 +58,15 @@ impl Servers {
         })
     }
 
+    /// The same beside another store, on loopback, whose root has no password.
+    pub fn with_store_at(mut self, port: u16) -> Self {
+        self.host = "127.0.0.1".into();
+        self.port = port;
+        self.user = "root".into();
+        self.password = String::new();
+        self
+    }
+
     pub fn topic(&self, what: &str) -> String {
         format!("{}-{what}", self.name)
     }
