@@ -9,7 +9,7 @@ mod proxy;
 #[path = "support/mysql.rs"]
 mod server;
 
-use std::{net::ToSocketAddrs, time::Duration};
+use std::{net::ToSocketAddrs, sync::Arc, time::Duration};
 
 use kilter_engine::{
     AccountId, EpochNumber, HashRange, Offset, Term,
@@ -18,7 +18,8 @@ use kilter_engine::{
     store::Committed,
 };
 use kilter_io::mysql::{
-    Claims, Db, Lease, MysqlError, StoreSettings, Wish, add_note, init, owner_name, store_settings,
+    Claims, Db, Lease, MysqlError, MysqlWriter, StoreSettings, Wish, add_note, init, owner_name,
+    store_settings,
 };
 use mysql::prelude::Queryable;
 use node::*;
@@ -437,4 +438,16 @@ fn a_store_belongs_to_one_group_topic_and_ledger() {
         let error = store_settings(&mut db, &other).unwrap_err();
         assert!(matches!(error, MysqlError::Differs { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_writer_on_another_store_is_refused() {
+    let database = database!("a_writer_on_another_store_is_refused");
+    let other = database!("a_writer_on_another_store_is_refused");
+    let node = node::node(&database.settings, TTL, &[HashRange::ALL]);
+    drop(node.writer(&database.settings));
+    let opened = MysqlWriter::open(node.settings(&other.settings), Arc::new(()));
+    let error = opened.err().expect("it is another store");
+    assert!(matches!(error, MysqlError::OtherStore { .. }), "{error}");
+    assert!(error.to_string().contains(&other.settings.database));
 }

@@ -99,6 +99,20 @@ pub enum MysqlError {
         /// Who has it.
         owner: String,
     },
+    /// A writer's server is not the store that the lease was taken in.
+    #[error(
+        "the database {database:?} on {address} shows no lease of this node ({owner}): it is another \
+         store than the one the lease was taken in, or another node has taken over by now. Each \
+         writer's server (mysql.writers) must be a way to the same store"
+    )]
+    OtherStore {
+        /// The writer's server.
+        address: String,
+        /// The database.
+        database: String,
+        /// The lease's owner.
+        owner: String,
+    },
     /// There are no tables of ours.
     #[error(
         "the database {database:?} on {address} has no Kilter tables; make them with: kilter init"

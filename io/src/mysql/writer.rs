@@ -106,9 +106,10 @@ impl MysqlWriter {
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached or refuses.
+    /// When the server cannot be reached or refuses, or is another store than the lease's.
     pub fn open(settings: WriterSettings, watch: Arc<dyn Watch>) -> Result<Self, MysqlError> {
-        let session = Session::open(&settings)?;
+        let mut session = Session::open(&settings)?;
+        session.knows_owner(&settings)?;
         Ok(Self {
             batch: Batch::new(session.spelling()),
             session: Some(session),

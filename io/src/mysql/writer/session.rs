@@ -87,6 +87,26 @@ impl Session {
         })
     }
 
+    /// Refuses a server that shows no lease of this node: it is not another way to the same store.
+    pub(super) fn knows_owner(&mut self, settings: &WriterSettings) -> Result<(), MysqlError> {
+        let leases: Option<u64> = self
+            .db
+            .conn
+            .exec_first(
+                "SELECT count(*) FROM leader_locks WHERE consumer_id = ?",
+                (&settings.owner,),
+            )
+            .map_err(failed("look for this node's lease"))?;
+        if leases.unwrap_or(0) > 0 {
+            return Ok(());
+        }
+        Err(MysqlError::OtherStore {
+            address: settings.mysql.address(),
+            database: settings.mysql.database.clone(),
+            owner: settings.owner.clone(),
+        })
+    }
+
     pub(super) fn spelling(&self) -> Spelling {
         self.spelling
     }
