@@ -209,6 +209,7 @@ fn shard(balances: u64, currency: Currency, available: Amount) -> Shard {
         window_ms: 86_400_000,
         window_bytes: 1 << 30,
         dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
+        entries: kilter_engine::shard::Entries::WithEpoch,
     });
     for number in 1..=balances {
         let text = text(number, 0);

@@ -10,7 +10,7 @@ use kilter_engine::{
     poller::PartitionStart,
     regroup::writer_ranges,
     result::ResultSink,
-    shard::{DeadLetters, Shard, ShardSettings},
+    shard::{DeadLetters, Entries, Shard, ShardSettings},
 };
 use kilter_io::embedded::{
     DataDir, EmbeddedStore, GENERATION, LogReader, PARTITION, Started, StoreWriter, load,
@@ -81,6 +81,7 @@ fn load_shards(
         window_ms,
         window_bytes: settings.window_max_bytes / settings.shards as u64,
         dead_letters: DeadLetters::WithEpoch,
+        entries: Entries::WithEpoch,
     };
     let mut loader = Loader::new(settings.shards, &shard_settings);
     let loaded = load(store, &mut loader, start.clock_ms(), window_ms, &mut |at| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     AccountId, Amount, Code, Currency, EpochNumber, Generation, HashRange, Offset, Partition, Term,
-    ledger::LedgerEntry,
+    ledger::{LedgerEntry, Position},
 };
 
 /// The last record below an offset, by which a log is known again.
@@ -106,7 +106,11 @@ pub struct EpochPart {
     pub cut: Option<Arc<Cut>>,
     /// The dirty set: one final image a balance.
     pub balances: Vec<BalanceImage>,
-    /// What the answered commands did, in log order within a partition.
+    /// The record that changed each of them last, in the same order.
+    pub changed_by: Vec<Position>,
+    /// How many of the balances the store does not have yet.
+    pub new_balances: u64,
+    /// What the answered commands did, in log order within a partition, if the store is the ledger.
     pub ledger: Vec<LedgerEntry>,
     /// Accounts that became active.
     pub opened: Vec<OpenedAccount>,
@@ -119,6 +123,7 @@ impl EpochPart {
     pub fn with_capacity(commands: usize) -> Self {
         Self {
             balances: Vec::with_capacity(commands),
+            changed_by: Vec::with_capacity(commands),
             ledger: Vec::with_capacity(commands),
             ..Self::default()
         }
@@ -136,6 +141,8 @@ impl EpochPart {
     pub fn clear(&mut self) {
         self.cut = None;
         self.balances.clear();
+        self.changed_by.clear();
+        self.new_balances = 0;
         self.ledger.clear();
         self.opened.clear();
         self.dead_letters.clear();

@@ -50,6 +50,8 @@ pub struct ShardSettings {
     pub window_bytes: u64,
     /// Where refused records go.
     pub dead_letters: DeadLetters,
+    /// Where ledger entries go.
+    pub entries: Entries,
 }
 
 impl ShardSettings {
@@ -69,6 +71,15 @@ pub enum DeadLetters {
     /// Into the epoch's part: the store keeps them.
     WithEpoch,
     /// Beside their results: the sink publishes them.
+    WithResults,
+}
+
+/// Where a shard puts ledger entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// Into the epoch's part: the store is the ledger.
+    WithEpoch,
+    /// Nowhere but into the results, whose log is the ledger.
     WithResults,
 }
 
@@ -341,28 +352,25 @@ impl Shard {
             let outcome = transition(movement.kind, before, movement.amount);
             let after = outcome.unwrap_or(before);
             let failure = outcome.err();
-            part.ledger.push(LedgerEntry {
-                position: item.position(),
-                account_id: command.account_id,
-                currency: movement.currency,
-                kind: movement.kind.into(),
-                failure,
-                amount: movement.amount,
-                transaction_id: transaction_id(&command.transaction_id),
-                before,
-                after,
-                time_ms: item.clock_ms,
-                remembered_ms,
-            });
+            if self.settings.entries == Entries::WithEpoch {
+                part.ledger.push(LedgerEntry {
+                    position: item.position(),
+                    account_id: command.account_id,
+                    currency: movement.currency,
+                    kind: movement.kind.into(),
+                    failure,
+                    amount: movement.amount,
+                    transaction_id: transaction_id(&command.transaction_id),
+                    before,
+                    after,
+                    time_ms: item.clock_ms,
+                    remembered_ms,
+                });
+            }
             match failure {
                 None => {
-                    self.store(
-                        item,
-                        command.account_id,
-                        movement,
-                        after,
-                        &mut part.balances,
-                    );
+                    part.new_balances += u64::from(before.version == 0);
+                    self.store(item, command.account_id, movement, after, part);
                     (Status::Success, after)
                 }
                 Some(code) => (Status::Failed(code), after),
@@ -388,7 +396,7 @@ impl Shard {
         account_id: AccountId,
         movement: Movement,
         after: BalanceState,
-        images: &mut Vec<BalanceImage>,
+        part: &mut EpochPart,
     ) {
         let slot = match movement.found {
             Some(slot) => slot,
@@ -408,14 +416,24 @@ impl Shard {
             partition: item.partition,
         };
         let marked = balance.dirty_mark(self.epoch_mark);
-        match marked.and_then(|index| images.get_mut(index as usize)) {
+        let known = marked.and_then(|index| {
+            let index = index as usize;
+            part.balances
+                .get_mut(index)
+                .zip(part.changed_by.get_mut(index))
+        });
+        match known {
             // Marks repeat after 2³² epochs, so the image itself has the last word.
-            Some(old) if old.account_id == account_id && old.currency == movement.currency => {
+            Some((old, by))
+                if old.account_id == account_id && old.currency == movement.currency =>
+            {
                 *old = image;
+                *by = item.position();
             }
             _ => {
-                balance.set_dirty_mark(self.epoch_mark, images.len() as u32);
-                images.push(image);
+                balance.set_dirty_mark(self.epoch_mark, part.balances.len() as u32);
+                part.balances.push(image);
+                part.changed_by.push(item.position());
             }
         }
     }

@@ -67,6 +67,7 @@ fn a_command_allocates_nothing() {
         window_ms: 86_400_000,
         window_bytes: 1 << 28,
         dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
+        entries: kilter_engine::shard::Entries::WithEpoch,
     });
     for number in 1..=USERS {
         let user = format!("u-{number}");

@@ -153,8 +153,7 @@ fn locks_and_timeouts_are_tried_again_whole() {
         other.query_drop("ROLLBACK").unwrap();
     });
     let mut part = deposit(1, 2);
-    part.balances.insert(0, image(3, 1));
-    part.ledger.insert(0, entry(3, 2, 1, "t-other"));
+    add_deposit(&mut part, 3, 2, 1);
     node.commit(&mut writer, &cut(2, 3), part).unwrap();
     release.join().unwrap();
     assert_eq!(count(&database, "account_balances"), 2);
@@ -252,26 +251,34 @@ fn the_record_that_the_store_refuses_is_named() {
         settings.local_infile = local_infile;
         let mut node = node::node(&settings, TTL, &[HashRange::ALL]);
         let mut writer = node.writer(&settings);
+        // With the ledger on the topic there are no entries to halve.
+        let mut without_ledger = node.settings(&settings);
+        (without_ledger.ledger, without_ledger.index) = (false, 1);
+        let mut without_ledger = MysqlWriter::open(without_ledger, Arc::new(())).unwrap();
         let mut conn = database.conn();
         let base = if local_infile { 0 } else { 5000 };
         node.commit(&mut writer, &cut(base + 1, base + 1), deposits(base, 1))
             .unwrap();
         let before = dump(&database);
-        for (table, column, wanted) in [
-            ("balance_transactions", "`offset`", base + 777),
-            ("account_balances", "account_id", base + 1777),
+        for (ledger, table, column, wanted) in [
+            (true, "balance_transactions", "`offset`", base + 777),
+            (true, "account_balances", "account_id", base + 1777),
+            (false, "account_balances", "account_id", base + 1777),
         ] {
             conn.query_drop(format!(
                 "CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW IF NEW.{column} = \
                  {wanted} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF"
             ))
             .unwrap();
+            let mut part = deposits(base + 1, 1000);
+            let writer = if ledger {
+                &mut writer
+            } else {
+                part.ledger.clear();
+                &mut without_ledger
+            };
             let error = node
-                .commit(
-                    &mut writer,
-                    &cut(base + 2, base + 1001),
-                    deposits(base + 1, 1000),
-                )
+                .commit(writer, &cut(base + 2, base + 1001), part)
                 .unwrap_err();
             let MysqlError::Row { offset, why, .. } = &error else {
                 panic!("{table} {error:?}");

@@ -56,8 +56,7 @@ fn the_victim_of_a_deadlock_tries_again() {
     let mut node = node(&database.settings, TTL, &[HashRange::ALL]);
     let (mut writer, retries) = writer(&node, &database.settings);
     let mut first = deposit(0, 1);
-    first.balances.push(image(9, 1));
-    first.ledger.push(entry(9, 1, 1, "t-9"));
+    add_deposit(&mut first, 9, 1, 1);
     node.commit(&mut writer, &cut(1, 2), first).unwrap();
     // Somebody who changed much, so that the server lets the epoch go and not this one.
     let mut other = database.conn();
@@ -75,8 +74,7 @@ fn the_victim_of_a_deadlock_tries_again() {
     other.query_drop(lock(9)).unwrap();
     let epoch = std::thread::spawn(move || {
         let mut second = deposit(2, 2);
-        second.balances.push(image(9, 2));
-        second.ledger.push(entry(9, 3, 2, "t-10"));
+        add_deposit(&mut second, 9, 3, 2);
         node.commit(&mut writer, &cut(2, 4), second).map(drop)
     });
     let mut look = database.conn();

@@ -276,9 +276,11 @@ impl Work {
                 let part = &mut shards[shard_of(hashes[id as usize], SHARDS as u32) as usize];
                 let entry = entry(number, id, balances[id as usize], time_ms);
                 balances[id as usize] = entry.after;
+                part.new_balances += u64::from(entry.before.version == 0);
                 part.ledger.push(entry);
                 if std::mem::replace(&mut touched[id as usize], epoch) != epoch {
                     part.balances.push(image(entry, BalanceState::default()));
+                    part.changed_by.push(entry.position);
                 }
             }
             for part in &mut shards {

@@ -8,7 +8,7 @@ use kilter_engine::{
     loader::Loader,
     partitioner::Partitioner,
     regroup::writer_ranges,
-    shard::{DeadLetters, Shard, ShardSettings},
+    shard::{DeadLetters, Entries, Shard, ShardSettings},
 };
 use kilter_io::{
     kafka::{
@@ -252,6 +252,10 @@ fn load(
         window_ms: started.window_ms,
         window_bytes: settings.window_max_bytes / settings.shards as u64,
         dead_letters: DeadLetters::WithResults,
+        entries: match config.engine.ledger {
+            Ledger::Mysql => Entries::WithEpoch,
+            Ledger::Topic => Entries::WithResults,
+        },
     };
     let mut loader = Loader::new(settings.shards, &shard_settings);
     let partitions: Vec<(Partition, i64)> = starts

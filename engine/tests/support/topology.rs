@@ -224,6 +224,7 @@ pub fn load(
         // Small, so that windows begin small: there are many of them in a run.
         window_bytes: 4 << 20,
         dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
+        entries: kilter_engine::shard::Entries::WithEpoch,
     };
     let mut loader = Loader::new(setup.shards, &settings);
     let mine = |account: u64| {

@@ -256,9 +256,7 @@ impl Batch {
             self.images.extend_from_slice(&part.balances);
             self.opened
                 .extend(part.opened.iter().map(|open| open.account_id.get()));
-            let first_success =
-                |entry: &&LedgerEntry| entry.failure.is_none() && entry.before.version == 0;
-            self.new_balances += part.ledger.iter().filter(first_success).count() as u64;
+            self.new_balances += part.new_balances;
         }
         // By the keys of the tables: neighbouring rows share a page while it is hot, and two
         // writers never wait for each other in a circle.

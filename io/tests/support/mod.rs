@@ -89,6 +89,7 @@ pub fn apply(dir: &DataDir, shards: usize, records: usize) {
         window_ms: started.settings.window_ms,
         window_bytes: 64 << 20,
         dead_letters: kilter_engine::shard::DeadLetters::WithEpoch,
+        entries: kilter_engine::shard::Entries::WithEpoch,
     };
     let mut loader = Loader::new(shards, &settings);
     load(

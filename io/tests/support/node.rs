@@ -162,20 +162,35 @@ pub fn image(account: u64, version: u64) -> BalanceImage {
 
 /// One deposit at `offset`, which makes the balance's version `version`.
 pub fn deposit(offset: u64, version: u64) -> EpochPart {
+    let entry = entry(7, offset, version, &format!("t-\\\t\n'{offset}"));
     EpochPart {
         balances: vec![image(7, version)],
-        ledger: vec![entry(7, offset, version, &format!("t-\\\t\n'{offset}"))],
+        changed_by: vec![entry.position],
+        new_balances: u64::from(version == 1),
+        ledger: vec![entry],
         ..EpochPart::default()
     }
 }
 
+/// Another one, to another account.
+pub fn add_deposit(part: &mut EpochPart, account: u64, offset: u64, version: u64) {
+    let entry = entry(account, offset, version, &format!("t-{account}-{offset}"));
+    part.balances.push(image(account, version));
+    part.changed_by.push(entry.position);
+    part.new_balances += u64::from(version == 1);
+    part.ledger.push(entry);
+}
+
 /// Deposits to many new accounts, a record each.
 pub fn deposits(first: u64, count: u64) -> EpochPart {
+    let ledger: Vec<LedgerEntry> = (first..first + count)
+        .map(|n| entry(1000 + n, n, 1, &format!("t-{n}")))
+        .collect();
     EpochPart {
-        balances: (0..count).map(|n| image(1000 + first + n, 1)).collect(),
-        ledger: (0..count)
-            .map(|n| entry(1000 + first + n, first + n, 1, &format!("t-{}", first + n)))
-            .collect(),
+        balances: (first..first + count).map(|n| image(1000 + n, 1)).collect(),
+        changed_by: ledger.iter().map(|entry| entry.position).collect(),
+        new_balances: count,
+        ledger,
         ..EpochPart::default()
     }
 }

@@ -9,7 +9,7 @@ use kilter_engine::{
     hash::key_hash,
     ledger::LedgerEntry,
     record::Record,
-    shard::{DeadLetters, Item, Shard, ShardSettings},
+    shard::{DeadLetters, Entries, Item, Shard, ShardSettings},
 };
 
 use serde_json::Value;
@@ -47,6 +47,7 @@ impl Replayed {
             window_ms: first.unwrap_or(UNKNOWN_WINDOW_MS),
             window_bytes: of.asked.window_bytes,
             dead_letters: DeadLetters::WithEpoch,
+            entries: Entries::WithEpoch,
         };
         Self {
             shard: Shard::new(settings.clone()),

@@ -2,8 +2,8 @@
 //! back.
 
 use kilter_engine::{
-    epoch::{BalanceImage, Epoch},
-    ledger::LedgerEntry,
+    epoch::{BalanceImage, Epoch, EpochPart},
+    ledger::{LedgerEntry, Position},
 };
 
 use super::{MysqlWriter, entry_at};
@@ -16,9 +16,6 @@ use crate::mysql::{
 impl MysqlWriter {
     /// The refusal with the record at fault; the refusal as it is if no single one can be named.
     pub(super) fn name_the_record(&mut self, epoch: &Epoch<'_>, refusal: MysqlError) -> MysqlError {
-        if !self.settings.ledger {
-            self.batch.put_in_order(epoch);
-        }
         let session = match &mut self.session {
             Some(session) => session,
             None => match Session::open(&self.settings) {
@@ -39,31 +36,34 @@ impl MysqlWriter {
             time_ms: self.batch.time_ms,
             why: chain(&refusal),
         };
-        let found = if self.settings.ledger {
-            trial.find(&entries, &mut Trial::takes_entries)
-        } else {
-            None
-        };
         // A balance is named by the last record that changed it.
-        let found = found.or_else(|| {
-            let image = trial.find(&images, &mut Trial::takes_images)?;
-            entries
-                .iter()
-                .rev()
-                .find(|entry| {
-                    (entry.account_id, entry.currency) == (image.account_id, image.currency)
-                })
-                .copied()
-        });
+        let found = trial
+            .find(&entries, &mut Trial::takes_entries)
+            .map(|entry| entry.position)
+            .or_else(|| {
+                let image = trial.find(&images, &mut Trial::takes_images)?;
+                changed_by(epoch, &image)
+            });
         match found {
-            Some(entry) => MysqlError::Row {
-                partition: entry.position.partition,
-                offset: entry.position.offset.get(),
+            Some(position) => MysqlError::Row {
+                partition: position.partition,
+                offset: position.offset.get(),
                 why: trial.why,
             },
             None => refusal,
         }
     }
+}
+
+fn changed_by(epoch: &Epoch<'_>, image: &BalanceImage) -> Option<Position> {
+    let by = |part: &EpochPart| {
+        let mut images = part.balances.iter();
+        let index = images.position(|other| {
+            (other.account_id, other.currency) == (image.account_id, image.currency)
+        })?;
+        part.changed_by.get(index).copied()
+    };
+    epoch.parts.iter().find_map(|part| by(part))
 }
 
 struct Trial<'a> {
