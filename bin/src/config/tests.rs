@@ -176,6 +176,10 @@ fn each_mistake_says_where_what_and_what_is_allowed() {
         ("[kafka]\nproperties = 5\n", "this is not a table"),
         ("[redis]\ncluster = true\ndb = 1\n", ":2) and redis.db ("),
         (
+            "[redis]\ncluster = true\nkey_prefix = \"a}{b\"\n",
+            "the beginning of a hash tag",
+        ),
+        (
             "[lease]\nrenew_interval_ms = 2500\n",
             "2500 ms is not less than half of 5000 ms",
         ),

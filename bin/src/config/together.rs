@@ -69,6 +69,18 @@ pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
         &["redis.cluster", "redis.db"],
         || format!("a Redis Cluster has database 0 only, not {}", redis.db),
     );
+    let opened = redis.key_prefix.split_once('{');
+    check.hold(
+        !redis.cluster || opened.is_none_or(|(_, behind)| behind.contains('}')),
+        &["redis.cluster", "redis.key_prefix"],
+        || {
+            format!(
+                "a cluster would read {:?} as the beginning of a hash tag; close its brace or leave \
+                 it out",
+                redis.key_prefix
+            )
+        },
+    );
     for (one, other, topic) in [
         ("commands", "results", (&kafka.commands, &kafka.results)),
         (
