@@ -9,6 +9,7 @@ mod error;
 mod item;
 mod load;
 mod partition;
+pub mod question;
 mod result;
 
 pub use error::ShardError;

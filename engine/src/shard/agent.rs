@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use arrayvec::ArrayVec;
+use crossbeam::channel::{self, Receiver};
 
-use super::{BATCH_MAX, Item, Results, Shard, ShardError};
+use super::{BATCH_MAX, Item, Results, Shard, ShardError, question::Question};
 use crate::{
     agent::Agent,
     epoch::{Cut, EpochPart},
@@ -112,6 +113,7 @@ pub struct ShardAgent {
     role: String,
     shard: Shard,
     ports: ShardPorts,
+    questions: Receiver<Question>,
     part: Box<EpochPart>,
     done: bool,
 }
@@ -123,9 +125,16 @@ impl ShardAgent {
             role: format!("shard-{index}"),
             shard,
             ports,
+            questions: channel::never(),
             part,
             done: false,
         }
+    }
+
+    /// The same agent, which also answers questions.
+    #[must_use]
+    pub fn answering(self, questions: Receiver<Question>) -> Self {
+        Self { questions, ..self }
     }
 
     /// The shard's state.
@@ -229,11 +238,12 @@ impl Agent for ShardAgent {
         if self.done {
             return Ok(0);
         }
+        let answered = self.shard.answer_questions(&self.questions);
         let applied = self.apply_batch()?;
         if applied > 0 {
-            return Ok(applied);
+            return Ok(applied + answered);
         }
-        Ok(self.hand_over())
+        Ok(self.hand_over() + answered)
     }
 
     fn is_done(&self) -> bool {

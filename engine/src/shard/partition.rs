@@ -44,6 +44,11 @@ impl PartitionState {
         }
     }
 
+    /// The time of the last record, in ms since 1970; 0 before the first.
+    pub(super) fn clock_ms(&self) -> i64 {
+        self.clock_ms
+    }
+
     /// Takes an id that the store remembers. `now_ms` is the clock where reading begins.
     pub(super) fn load(
         &mut self,
