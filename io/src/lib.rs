@@ -7,6 +7,7 @@
 //! | [`mysql`] | the store: an epoch is one transaction |
 //! | [`redis`] | balances for readers: the newest image of each |
 //! | [`mod@audit`] | store, ledger and log held against each other |
+//! | [`waiters`] | who waits for the outcome of a command |
 //! | [`rows`], [`json`] | balances, ledger entries, results and dead letters as the outside world reads them |
 //!
 //! It knows the engine; the engine knows nothing of it. Threads are started only by
@@ -21,3 +22,4 @@ pub mod mysql;
 pub mod redis;
 pub mod results;
 pub mod rows;
+pub mod waiters;

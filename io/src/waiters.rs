@@ -1,0 +1,264 @@
+//! Who waits for the outcome of a command: told when its result leaves, or when time is up.
+//!
+//! A waiter is there before its command is, so that no outcome can pass it by. It is answered by
+//! the outcome of the id and never by a DUPLICATE, which says nothing of what became of the first.
+//! While nobody waits a result costs one load.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use kilter_engine::{
+    IdHash,
+    result::{ResultRecord, Status},
+};
+use parking_lot::Mutex;
+
+/// How many locks share the waiters.
+const STRIPES: usize = 64;
+
+/// What a waiter hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// How the command ended: a result for each of its postings, in their order.
+    Ended(Vec<ResultRecord>),
+    /// Time is up, and nothing is known yet.
+    TimeIsUp,
+}
+
+/// Who hears it, on the thread that has the news: short, and never waiting.
+pub type Hear = Box<dyn FnOnce(Waited) + Send>;
+
+/// Names one waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    key: IdHash,
+    number: u64,
+    until: Instant,
+}
+
+struct Waiter {
+    number: u64,
+    user: Box<str>,
+    transaction_id: Box<str>,
+    until: Instant,
+    results: Vec<ResultRecord>,
+    hear: Hear,
+}
+
+type Stripe = Mutex<HashMap<IdHash, Vec<Waiter>>>;
+
+/// All who wait in this process.
+pub struct Waiters {
+    count: AtomicUsize,
+    numbers: AtomicU64,
+    stripes: Box<[Stripe]>,
+    deadlines: Mutex<BTreeMap<(Instant, u64), IdHash>>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            numbers: AtomicU64::new(0),
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            deadlines: Mutex::default(),
+        }
+    }
+}
+
+impl Waiters {
+    /// Waits for the outcome of a user's transaction id until a moment.
+    pub fn wait(&self, user: &str, transaction_id: &str, until: Instant, hear: Hear) -> Ticket {
+        let key = IdHash::of(user.as_bytes(), transaction_id.as_bytes());
+        // Relaxed: only a name; the locks order the rest.
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let waiter = Waiter {
+            number,
+            user: user.into(),
+            transaction_id: transaction_id.into(),
+            until,
+            results: Vec::new(),
+            hear,
+        };
+        let mut stripe = self.stripe(&key).lock();
+        stripe.entry(key).or_default().push(waiter);
+        // SeqCst, under the lock: whoever applies the command, which is sent later, sees it.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        drop(stripe);
+        // Behind the waiter: a deadline that finds none is forgotten, the other way it would be
+        // the waiter.
+        self.deadlines.lock().insert((until, number), key);
+        Ticket { key, number, until }
+    }
+
+    /// Takes a waiter back that has heard nothing yet; it will not. `None` when it has.
+    pub fn forget(&self, ticket: Ticket) -> Option<Hear> {
+        let waiter = self.take(&ticket.key, ticket.number)?;
+        self.deadlines.lock().remove(&(ticket.until, ticket.number));
+        Some(waiter.hear)
+    }
+
+    /// How many wait.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Passes a result on to whoever waits for it. `last` says that the command has no further
+    /// posting.
+    pub fn tell(&self, result: &ResultRecord, last: bool) {
+        if self.count.load(Ordering::SeqCst) == 0
+            || !result.addressed
+            || result.status == Status::Duplicate
+        {
+            return;
+        }
+        let (user, id) = (result.user_id.as_str(), result.transaction_id.as_str());
+        let key = IdHash::of(user.as_bytes(), id.as_bytes());
+        let mut stripe = self.stripe(&key).lock();
+        let Some(waiters) = stripe.get_mut(&key) else {
+            return;
+        };
+        let mut done = Vec::new();
+        let mut index = 0;
+        while let Some(waiter) = waiters.get_mut(index) {
+            if &*waiter.user != user || &*waiter.transaction_id != id {
+                index += 1;
+                continue;
+            }
+            waiter.results.push(ResultRecord {
+                dead_letter: None,
+                ..result.clone()
+            });
+            if last {
+                done.push(waiters.swap_remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        if waiters.is_empty() {
+            stripe.remove(&key);
+        }
+        self.count.fetch_sub(done.len(), Ordering::SeqCst);
+        drop(stripe);
+        for waiter in done {
+            self.deadlines.lock().remove(&(waiter.until, waiter.number));
+            (waiter.hear)(Waited::Ended(waiter.results));
+        }
+    }
+
+    /// Tells everybody whose time is up by `now`; returns when the next one's is.
+    pub fn expire(&self, now: Instant) -> Option<Instant> {
+        loop {
+            let (number, key) = {
+                let mut deadlines = self.deadlines.lock();
+                let (&(until, number), &key) = deadlines.first_key_value()?;
+                if until > now {
+                    return Some(until);
+                }
+                deadlines.pop_first();
+                (number, key)
+            };
+            if let Some(waiter) = self.take(&key, number) {
+                (waiter.hear)(Waited::TimeIsUp);
+            }
+        }
+    }
+
+    fn take(&self, key: &IdHash, number: u64) -> Option<Waiter> {
+        let mut stripe = self.stripe(key).lock();
+        let waiters = stripe.get_mut(key)?;
+        let index = waiters.iter().position(|waiter| waiter.number == number)?;
+        let waiter = waiters.swap_remove(index);
+        if waiters.is_empty() {
+            stripe.remove(key);
+        }
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        Some(waiter)
+    }
+
+    fn stripe(&self, key: &IdHash) -> &Stripe {
+        &self.stripes[key.tag as usize % STRIPES]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use kilter_engine::Code;
+
+    fn result(user: &str, id: &str, status: Status) -> ResultRecord {
+        let mut result = ResultRecord {
+            status,
+            addressed: true,
+            ..ResultRecord::default()
+        };
+        result.user_id.set(user);
+        result.transaction_id.set(id);
+        result
+    }
+
+    type Heard = Arc<Mutex<Vec<(&'static str, Waited)>>>;
+
+    fn wait(waiters: &Waiters, heard: &Heard, name: &'static str, user: &str, ms: u64) -> Ticket {
+        let heard = Arc::clone(heard);
+        let until = Instant::now() + Duration::from_millis(ms);
+        let hear = move |waited| heard.lock().push((name, waited));
+        waiters.wait(user, "t", until, Box::new(hear))
+    }
+
+    #[test]
+    fn everybody_hears_the_outcome_once() {
+        let waiters = Waiters::default();
+        let heard = Heard::default();
+        wait(&waiters, &heard, "one", "ann", 60_000);
+        wait(&waiters, &heard, "two", "ann", 60_000);
+        wait(&waiters, &heard, "bob", "bob", 60_000);
+        let failed = Status::Failed(Code::InsufficientAvailable);
+        waiters.tell(&result("ann", "t", Status::Duplicate), true);
+        waiters.tell(&result("ann", "other", Status::Success), true);
+        assert_eq!(heard.lock().len(), 0);
+        waiters.tell(&result("ann", "t", failed), true);
+        waiters.tell(&result("ann", "t", Status::Success), true);
+        let mut names: Vec<_> = heard.lock().iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["one", "two"]);
+        for (_, waited) in heard.lock().iter() {
+            assert_eq!(*waited, Waited::Ended(vec![result("ann", "t", failed)]));
+        }
+        assert_eq!(waiters.count(), 1);
+    }
+
+    #[test]
+    fn postings_are_heard_together() {
+        let waiters = Waiters::default();
+        let heard = Heard::default();
+        wait(&waiters, &heard, "one", "ann", 60_000);
+        waiters.tell(&result("ann", "t", Status::Success), false);
+        assert_eq!(heard.lock().len(), 0);
+        waiters.tell(&result("ann", "t", Status::Success), true);
+        let [(_, Waited::Ended(results))] = &heard.lock()[..] else {
+            panic!("{:?}", heard.lock());
+        };
+        assert_eq!(results.len(), 2);
+    }
+
+    #[test]
+    fn time_is_up_for_those_whose_it_is() {
+        let waiters = Waiters::default();
+        let heard = Heard::default();
+        wait(&waiters, &heard, "soon", "ann", 10);
+        let late = wait(&waiters, &heard, "late", "ann", 60_000);
+        let next = waiters.expire(Instant::now() + Duration::from_secs(1));
+        assert_eq!(next, Some(late.until));
+        assert_eq!(*heard.lock(), [("soon", Waited::TimeIsUp)]);
+        assert!(waiters.forget(late).is_some());
+        assert!(waiters.forget(late).is_none());
+        assert_eq!(waiters.expire(Instant::now()), None);
+        assert_eq!(waiters.count(), 0);
+    }
+}
