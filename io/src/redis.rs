@@ -21,6 +21,7 @@ mod error;
 mod full_offer;
 mod key;
 mod link;
+mod lookup;
 mod offers;
 mod pass;
 mod projection;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use compare::{Compared, Difference, DifferenceKind, compare};
 pub use error::{RedisError, SourceError};
+pub use lookup::{CachedBalance, RedisLookup};
 pub use offers::Offers;
 pub use projection::Projection;
 pub use rebuild::{Rebuilt, rebuild};

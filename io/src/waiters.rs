@@ -1,8 +1,8 @@
 //! Who waits for the outcome of a command: told when its result leaves, or when time is up.
 //!
-//! A waiter is there before its command is, so that no outcome can pass it by. It is answered by
-//! the outcome of the id and never by a DUPLICATE, which says nothing of what became of the first.
-//! While nobody waits a result costs one load.
+//! A waiter is there before its command is, so that no outcome can pass it by. Whoever tells leaves
+//! out what is DUPLICATE: it says nothing of what became of the first. While nobody waits a result
+//! costs one load.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,10 +10,7 @@ use std::{
     time::Instant,
 };
 
-use kilter_engine::{
-    IdHash,
-    result::{ResultRecord, Status},
-};
+use kilter_engine::IdHash;
 use parking_lot::Mutex;
 
 /// How many locks share the waiters.
@@ -21,15 +18,15 @@ const STRIPES: usize = 64;
 
 /// What a waiter hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waited {
+pub enum Waited<T> {
     /// How the command ended: a result for each of its postings, in their order.
-    Ended(Vec<ResultRecord>),
+    Ended(Vec<T>),
     /// Time is up, and nothing is known yet.
     TimeIsUp,
 }
 
 /// Who hears it, on the thread that has the news: short, and never waiting.
-pub type Hear = Box<dyn FnOnce(Waited) + Send>;
+pub type Hear<T> = Box<dyn FnOnce(Waited<T>) + Send>;
 
 /// Names one waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +36,26 @@ pub struct Ticket {
     until: Instant,
 }
 
-struct Waiter {
+struct Waiter<T> {
     number: u64,
     user: Box<str>,
     transaction_id: Box<str>,
     until: Instant,
-    results: Vec<ResultRecord>,
-    hear: Hear,
+    results: Vec<T>,
+    hear: Hear<T>,
 }
 
-type Stripe = Mutex<HashMap<IdHash, Vec<Waiter>>>;
+type Stripe<T> = Mutex<HashMap<IdHash, Vec<Waiter<T>>>>;
 
-/// All who wait in this process.
-pub struct Waiters {
+/// All who wait in this process, for results of the form `T`.
+pub struct Waiters<T> {
     count: AtomicUsize,
     numbers: AtomicU64,
-    stripes: Box<[Stripe]>,
+    stripes: Box<[Stripe<T>]>,
     deadlines: Mutex<BTreeMap<(Instant, u64), IdHash>>,
 }
 
-impl Default for Waiters {
+impl<T> Default for Waiters<T> {
     fn default() -> Self {
         Self {
             count: AtomicUsize::new(0),
@@ -69,9 +66,9 @@ impl Default for Waiters {
     }
 }
 
-impl Waiters {
+impl<T> Waiters<T> {
     /// Waits for the outcome of a user's transaction id until a moment.
-    pub fn wait(&self, user: &str, transaction_id: &str, until: Instant, hear: Hear) -> Ticket {
+    pub fn wait(&self, user: &str, transaction_id: &str, until: Instant, hear: Hear<T>) -> Ticket {
         let key = IdHash::of(user.as_bytes(), transaction_id.as_bytes());
         // Relaxed: only a name; the locks order the rest.
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +92,7 @@ impl Waiters {
     }
 
     /// Takes a waiter back that has heard nothing yet; it will not. `None` when it has.
-    pub fn forget(&self, ticket: Ticket) -> Option<Hear> {
+    pub fn forget(&self, ticket: Ticket) -> Option<Hear<T>> {
         let waiter = self.take(&ticket.key, ticket.number)?;
         self.deadlines.lock().remove(&(ticket.until, ticket.number));
         Some(waiter.hear)
@@ -106,16 +103,12 @@ impl Waiters {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Passes a result on to whoever waits for it. `last` says that the command has no further
-    /// posting.
-    pub fn tell(&self, result: &ResultRecord, last: bool) {
-        if self.count.load(Ordering::SeqCst) == 0
-            || !result.addressed
-            || result.status == Status::Duplicate
-        {
+    /// Passes a result on to whoever waits for it; `result` makes a copy for each of them. `last`
+    /// says that the command has no further posting.
+    pub fn tell(&self, user: &str, id: &str, last: bool, result: impl Fn() -> T) {
+        if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let (user, id) = (result.user_id.as_str(), result.transaction_id.as_str());
         let key = IdHash::of(user.as_bytes(), id.as_bytes());
         let mut stripe = self.stripe(&key).lock();
         let Some(waiters) = stripe.get_mut(&key) else {
@@ -128,10 +121,7 @@ impl Waiters {
                 index += 1;
                 continue;
             }
-            waiter.results.push(ResultRecord {
-                dead_letter: None,
-                ..result.clone()
-            });
+            waiter.results.push(result());
             if last {
                 done.push(waiters.swap_remove(index));
             } else {
@@ -167,7 +157,7 @@ impl Waiters {
         }
     }
 
-    fn take(&self, key: &IdHash, number: u64) -> Option<Waiter> {
+    fn take(&self, key: &IdHash, number: u64) -> Option<Waiter<T>> {
         let mut stripe = self.stripe(key).lock();
         let waiters = stripe.get_mut(key)?;
         let index = waiters.iter().position(|waiter| waiter.number == number)?;
@@ -179,7 +169,7 @@ impl Waiters {
         Some(waiter)
     }
 
-    fn stripe(&self, key: &IdHash) -> &Stripe {
+    fn stripe(&self, key: &IdHash) -> &Stripe<T> {
         &self.stripes[key.tag as usize % STRIPES]
     }
 }
@@ -189,22 +179,16 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use kilter_engine::Code;
 
-    fn result(user: &str, id: &str, status: Status) -> ResultRecord {
-        let mut result = ResultRecord {
-            status,
-            addressed: true,
-            ..ResultRecord::default()
-        };
-        result.user_id.set(user);
-        result.transaction_id.set(id);
-        result
-    }
+    type Heard = Arc<Mutex<Vec<(&'static str, Waited<u8>)>>>;
 
-    type Heard = Arc<Mutex<Vec<(&'static str, Waited)>>>;
-
-    fn wait(waiters: &Waiters, heard: &Heard, name: &'static str, user: &str, ms: u64) -> Ticket {
+    fn wait(
+        waiters: &Waiters<u8>,
+        heard: &Heard,
+        name: &'static str,
+        user: &str,
+        ms: u64,
+    ) -> Ticket {
         let heard = Arc::clone(heard);
         let until = Instant::now() + Duration::from_millis(ms);
         let hear = move |waited| heard.lock().push((name, waited));
@@ -218,17 +202,16 @@ mod tests {
         wait(&waiters, &heard, "one", "ann", 60_000);
         wait(&waiters, &heard, "two", "ann", 60_000);
         wait(&waiters, &heard, "bob", "bob", 60_000);
-        let failed = Status::Failed(Code::InsufficientAvailable);
-        waiters.tell(&result("ann", "t", Status::Duplicate), true);
-        waiters.tell(&result("ann", "other", Status::Success), true);
+        waiters.tell("ann", "other", true, || 1);
+        waiters.tell("anna", "t", true, || 2);
         assert_eq!(heard.lock().len(), 0);
-        waiters.tell(&result("ann", "t", failed), true);
-        waiters.tell(&result("ann", "t", Status::Success), true);
+        waiters.tell("ann", "t", true, || 3);
+        waiters.tell("ann", "t", true, || 4);
         let mut names: Vec<_> = heard.lock().iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         assert_eq!(names, ["one", "two"]);
         for (_, waited) in heard.lock().iter() {
-            assert_eq!(*waited, Waited::Ended(vec![result("ann", "t", failed)]));
+            assert_eq!(*waited, Waited::Ended(vec![3]));
         }
         assert_eq!(waiters.count(), 1);
     }
@@ -238,13 +221,10 @@ mod tests {
         let waiters = Waiters::default();
         let heard = Heard::default();
         wait(&waiters, &heard, "one", "ann", 60_000);
-        waiters.tell(&result("ann", "t", Status::Success), false);
+        waiters.tell("ann", "t", false, || 1);
         assert_eq!(heard.lock().len(), 0);
-        waiters.tell(&result("ann", "t", Status::Success), true);
-        let [(_, Waited::Ended(results))] = &heard.lock()[..] else {
-            panic!("{:?}", heard.lock());
-        };
-        assert_eq!(results.len(), 2);
+        waiters.tell("ann", "t", true, || 2);
+        assert_eq!(*heard.lock(), [("one", Waited::Ended(vec![1, 2]))]);
     }
 
     #[test]

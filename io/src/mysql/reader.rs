@@ -35,9 +35,10 @@ macro_rules! ms {
         )
     };
 }
+pub(super) use ms;
 
 /// The columns of a ledger entry, in the order that [`entry`] reads them.
-const ENTRY: &str = concat!(
+pub(super) const ENTRY: &str = concat!(
     "t.generation, t.`partition`, t.`offset`, t.posting, t.account_id, a.user_id, \
      t.currency_code, t.transaction_id, t.type, t.amount, t.available_before, t.available_after, \
      t.frozen_before, t.frozen_after, t.version, CAST(t.status AS CHAR), t.error_message, ",
@@ -368,21 +369,21 @@ impl MysqlReader {
 }
 
 /// Where an entry's user is.
-const JOIN: &str = "LEFT JOIN accounts AS a ON a.id = t.account_id";
+pub(super) const JOIN: &str = "LEFT JOIN accounts AS a ON a.id = t.account_id";
 
 /// The cells of a row, from left to right.
-struct Cells {
+pub(super) struct Cells {
     row: Row,
     next: usize,
     what: &'static str,
 }
 
 impl Cells {
-    fn of(row: Row, what: &'static str) -> Self {
+    pub(super) fn of(row: Row, what: &'static str) -> Self {
         Self { row, next: 0, what }
     }
 
-    fn next<T: FromValue>(&mut self) -> Result<T, MysqlError> {
+    pub(super) fn next<T: FromValue>(&mut self) -> Result<T, MysqlError> {
         let index = self.next;
         self.next += 1;
         match self.row.take_opt(index) {
@@ -391,14 +392,14 @@ impl Cells {
         }
     }
 
-    fn text(&mut self) -> Result<String, MysqlError> {
+    pub(super) fn text(&mut self) -> Result<String, MysqlError> {
         let index = self.next;
         let bytes: Option<Vec<u8>> = self.next()?;
         String::from_utf8(bytes.unwrap_or_default()).map_err(|_| self.corrupt(index))
     }
 
     /// An amount as everybody else has it: without trailing zeros.
-    fn amount(&mut self) -> Result<String, MysqlError> {
+    pub(super) fn amount(&mut self) -> Result<String, MysqlError> {
         let index = self.next;
         let text: String = self.next()?;
         let amount: Amount = text.parse().map_err(|_| self.corrupt(index))?;
@@ -427,7 +428,7 @@ fn balance(mut cells: Cells) -> Result<BalanceRow, MysqlError> {
     })
 }
 
-fn account(mut cells: Cells) -> Result<AccountRow, MysqlError> {
+pub(super) fn account(mut cells: Cells) -> Result<AccountRow, MysqlError> {
     Ok(AccountRow {
         account_id: cells.next::<i64>()? as u64,
         user_id: cells.text()?,
@@ -437,7 +438,7 @@ fn account(mut cells: Cells) -> Result<AccountRow, MysqlError> {
     })
 }
 
-fn entry(mut cells: Cells) -> Result<LedgerRow, MysqlError> {
+pub(super) fn entry(mut cells: Cells) -> Result<LedgerRow, MysqlError> {
     let mut row = LedgerRow {
         generation: cells.next()?,
         partition: cells.next()?,
