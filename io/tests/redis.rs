@@ -10,7 +10,7 @@ mod server;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use kilter_engine::epoch::EpochPart;
-use kilter_io::redis::{Difference, DifferenceKind, RedisSettings, compare, rebuild};
+use kilter_io::redis::{Difference, DifferenceKind, RedisLookup, RedisSettings, compare, rebuild};
 use redis::Commands;
 use server::{Server, Store, Watcher, converges, image, projection, wait_for};
 
@@ -58,6 +58,15 @@ fn the_newest_image_wins_in_whatever_order_they_come() {
         Some(r#"{"available":"0.00000021000000147","frozen":"0.00000000000000021","version":210}"#)
     );
     assert!(fields[1].as_ref().unwrap().parse::<u64>().unwrap() > 1_700_000_000_000);
+    let seven = image(7, 210);
+    let mut lookup = RedisLookup::new(&server.settings());
+    let mut look = |account| lookup.balance(account, seven.currency, seven.partition);
+    let found = look(seven.account_id).unwrap().unwrap();
+    assert_eq!(
+        (found.available, found.frozen, found.version),
+        (seven.available, seven.frozen, 210)
+    );
+    assert_eq!(look(image(99, 1).account_id).unwrap(), None);
     assert!(projection.stop(STOP));
     watcher.end();
 }
