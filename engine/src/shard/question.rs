@@ -162,7 +162,8 @@ impl Shard {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
