@@ -1,0 +1,124 @@
+//! A request as a service sees it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use super::reply::Response;
+
+/// Which protocol a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Header fields in the order they came; names in small letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Box<str>, Box<[u8]>)>);
+
+impl Headers {
+    /// Adds a field. The name is in small letters.
+    pub(super) fn push(&mut self, name: &str, value: &[u8]) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The first value of a field, by its name in small letters.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of a field, if it is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)
+            .and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All values of a field.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.0.iter().filter(move |(other, _)| &**other == name);
+        fields.map(|(_, value)| &**value)
+    }
+
+    /// Every name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+/// What to answer when there is no answer in time.
+pub(super) type Otherwise = fn() -> Response;
+
+/// Whether the one who asked has gone or given up.
+#[derive(Clone, Debug, Default)]
+pub struct Cancelled(Arc<Fate>);
+
+#[derive(Debug, Default)]
+struct Fate {
+    is_over: AtomicBool,
+    expires: OnceLock<(Instant, Otherwise)>,
+}
+
+impl Cancelled {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_set(&self) -> bool {
+        // Relaxed: it only saves work.
+        self.0.is_over.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the connection answer by itself at some moment; the first one counts.
+    pub(super) fn expire(&self, until: Instant, otherwise: Otherwise) {
+        // A second one changes nothing.
+        let _ = self.0.expires.set((until, otherwise));
+    }
+
+    pub(super) fn expires(&self) -> Option<(Instant, Otherwise)> {
+        self.0.expires.get().copied()
+    }
+}
+
+/// What a client asks, whole.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// GET, POST and so on.
+    pub method: String,
+    /// The path as it was sent, without what follows a `?`.
+    pub path: String,
+    /// What follows the `?`, if there is one.
+    pub query: Option<String>,
+    /// The header fields.
+    pub headers: Headers,
+    /// The body, exactly as it came.
+    pub body: Vec<u8>,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// The client's certificate (DER), if it showed one that was accepted.
+    pub certificate: Option<Arc<[u8]>>,
+    /// How it came.
+    pub version: Version,
+    /// When its last byte came.
+    pub received: Instant,
+    /// Whether somebody still waits for the answer.
+    pub cancelled: Cancelled,
+}
+
+/// A path and what follows its `?`.
+pub(super) fn split_target(target: &str) -> (String, Option<String>) {
+    match target.split_once('?') {
+        None => (target.to_owned(), None),
+        Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+    }
+}
