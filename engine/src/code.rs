@@ -1,5 +1,6 @@
 //! Error codes of results and dead letters.
 
+use crate::CommandKind;
 use core::fmt;
 use serde::{Serialize, Serializer};
 
@@ -46,6 +47,18 @@ macro_rules! codes {
             }
         }
     };
+}
+
+impl Code {
+    /// What the code means for a record of this kind: a credit leg always ends, so it FAILED for
+    /// want of its account too; a refund never does, so it is refused where there is no room.
+    pub const fn class_for(self, kind: CommandKind) -> Class {
+        match (kind, self) {
+            (CommandKind::Credit, Self::AccountNotFound | Self::AccountMismatch) => Class::Failed,
+            (CommandKind::Refund, Self::BalanceOverflow) => Class::Refused,
+            _ => self.class(),
+        }
+    }
 }
 
 codes! {

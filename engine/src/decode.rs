@@ -9,11 +9,12 @@
 mod fault;
 mod fields;
 mod keys;
+mod rare;
 mod refusal;
 
 pub use refusal::Refusal;
 
-use crate::{AccountId, Amount, Body, Command, CommandKind, Currency, MoveKind};
+use crate::{AccountId, Amount, Body, Command, CommandKind, Currency, LegKind, MoveKind};
 use fault::Fault;
 use fields::{Field, Fields};
 use memchr::memmem::Finder;
@@ -26,7 +27,10 @@ pub const MAX_ID_BYTES: usize = 64;
 /// Reads a record as a command.
 ///
 /// Fields are judged in the order `transactionId`, `userId`, `accountId`, `type`, `currencyCode`,
-/// `amount`, and the first that fails names the code. `OPEN` ignores the last two. Unknown fields
+/// `amount`, and the first that fails names the code; TRANSFER has `toUserId` and `toAccountId`
+/// behind them, a leg `leg`, `fromUserId` and `fromAccountId`. `OPEN` ignores what stands behind
+/// `type`. With `postings` the type is BATCH or left out, and each posting has those from `type` on.
+/// Unknown fields
 /// are ignored, whatever JSON they hold, except that no object anywhere in the record may have a
 /// key twice.
 ///
@@ -72,10 +76,22 @@ pub fn may_be_open(payload: &[u8]) -> bool {
 fn command<'a>(fields: &Fields<'a>) -> Result<Command<'a>, Fault<'a>> {
     let transaction_id = id(fields, Field::TransactionId)?;
     let user_id = id(fields, Field::UserId)?;
-    let account_id = account_id(fields)?;
-    let body = match kind(fields)?.moves() {
-        None => Body::Open,
-        Some(kind) => movement(kind, fields)?,
+    let account_id = account_id(fields, Field::AccountId)?;
+    let body = if fields.has(Field::Postings) {
+        Body::Batch(rare::postings(fields, &user_id, account_id)?)
+    } else {
+        match kind(fields)? {
+            CommandKind::Open => Body::Open,
+            CommandKind::Batch => return Err(Fault::Missing(Field::Postings)),
+            CommandKind::Credit => Body::Leg(rare::leg(LegKind::Credit, fields)?),
+            CommandKind::Refund => Body::Leg(rare::leg(LegKind::Refund, fields)?),
+            CommandKind::Transfer => Body::Transfer(rare::transfer(fields, &user_id, account_id)?),
+            CommandKind::Deposit => movement(MoveKind::Deposit, fields)?,
+            CommandKind::Withdraw => movement(MoveKind::Withdraw, fields)?,
+            CommandKind::Freeze => movement(MoveKind::Freeze, fields)?,
+            CommandKind::Unfreeze => movement(MoveKind::Unfreeze, fields)?,
+            CommandKind::Settle => movement(MoveKind::Settle, fields)?,
+        }
     };
     Ok(Command {
         transaction_id,
@@ -87,7 +103,7 @@ fn command<'a>(fields: &Fields<'a>) -> Result<Command<'a>, Fault<'a>> {
 
 /// A body that moves money.
 #[inline]
-fn movement<'a>(kind: MoveKind, fields: &Fields<'a>) -> Result<Body, Fault<'a>> {
+fn movement<'a>(kind: MoveKind, fields: &Fields<'a>) -> Result<Body<'a>, Fault<'a>> {
     let currency = currency(fields)?;
     let amount = amount(fields)?;
     Ok(Body::Move {
@@ -113,15 +129,15 @@ fn id<'a>(fields: &Fields<'a>, field: Field) -> Result<Cow<'a, str>, Fault<'a>> 
     }
 }
 
-fn account_id<'a>(fields: &Fields<'a>) -> Result<AccountId, Fault<'a>> {
-    let raw = fields.get(Field::AccountId)?;
+fn account_id<'a>(fields: &Fields<'a>, field: Field) -> Result<AccountId, Fault<'a>> {
+    let raw = fields.get(field)?;
     // The text is valid JSON, so only digits make an integer without a sign, and only those do:
     // 42.0 and 4e1 may be whole numbers, but whoever writes ids that way went through a float.
     let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
     let number = if digits { raw.parse().ok() } else { None };
     number
         .and_then(AccountId::new)
-        .ok_or(Fault::AccountId { raw })
+        .ok_or(Fault::AccountId { field, raw })
 }
 
 fn kind<'a>(fields: &Fields<'a>) -> Result<CommandKind, Fault<'a>> {

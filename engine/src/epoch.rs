@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     AccountId, Amount, Code, Currency, EpochNumber, Generation, HashRange, Offset, Partition, Term,
     ledger::{LedgerEntry, Position},
+    leg::{Leg, LegName},
 };
 
 /// The last record below an offset, by which a log is known again.
@@ -99,6 +100,17 @@ pub struct DeadLetter {
     pub headers: Box<[u8]>,
 }
 
+/// What a ledger entry of a leg has besides, in a list of its own, so that the others stay small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// Which of the part's ledger entries.
+    pub entry: u32,
+    /// The leg's name.
+    pub name: LegName,
+    /// The user that it was for: the account that it names may be another's, or nobody's.
+    pub user_id: Box<str>,
+}
+
 /// What one shard hands to its writer at a barrier. Recycled: the writer gives it back empty.
 #[derive(Debug, Default)]
 pub struct EpochPart {
@@ -112,6 +124,10 @@ pub struct EpochPart {
     pub new_balances: u64,
     /// What the answered commands did, in log order within a partition, if the store is the ledger.
     pub ledger: Vec<LedgerEntry>,
+    /// What those of legs have besides, in their order.
+    pub landed: Vec<Landed>,
+    /// Legs that leave for other users.
+    pub legs: Vec<Leg>,
     /// Accounts that became active.
     pub opened: Vec<OpenedAccount>,
     /// Records that were refused, if they go with the epoch.
@@ -133,8 +149,17 @@ impl EpochPart {
     pub fn is_empty(&self) -> bool {
         self.balances.is_empty()
             && self.ledger.is_empty()
+            && self.legs.is_empty()
             && self.opened.is_empty()
             && self.dead_letters.is_empty()
+    }
+
+    /// What the ledger entry of this number has besides, if it is a leg's.
+    pub fn landed(&self, entry: usize) -> Option<&Landed> {
+        let found = self
+            .landed
+            .binary_search_by_key(&entry, |landed| landed.entry as usize);
+        found.ok().map(|index| &self.landed[index])
     }
 
     /// Empties it and keeps its memory.
@@ -144,6 +169,8 @@ impl EpochPart {
         self.changed_by.clear();
         self.new_balances = 0;
         self.ledger.clear();
+        self.landed.clear();
+        self.legs.clear();
         self.opened.clear();
         self.dead_letters.clear();
     }

@@ -8,6 +8,7 @@
 //! speed; to make one new id pass for a given old one takes 2⁶¹ tries and more, and the two would
 //! still have to fall into one line.
 
+use crate::leg::LegName;
 use core::hash::Hasher;
 use siphasher::sip128::Hasher128;
 use siphasher::{sip, sip128};
@@ -22,6 +23,12 @@ const KEY_KEYS: (u64, u64) = (
 const ID_KEYS: (u64, u64) = (
     u64::from_le_bytes(*b"kilter: "),
     u64::from_le_bytes(*b"user+txn"),
+);
+
+/// The keys of [`IdHash::of_leg`].
+const LEG_KEYS: (u64, u64) = (
+    u64::from_le_bytes(*b"kilter: "),
+    u64::from_le_bytes(*b"leg name"),
 );
 
 /// The keys of [`sum_hash`].
@@ -78,6 +85,23 @@ impl IdHash {
             hasher.write(transaction_id);
             hasher.finish128()
         };
+        Self {
+            line: hash.h1,
+            tag: hash.h2,
+        }
+    }
+
+    /// The hash of a leg's name, whoever it pays. It has keys of its own, so that no client's id
+    /// passes for a leg.
+    pub fn of_leg(name: &LegName) -> Self {
+        let debit = &name.debit;
+        let mut bytes = [0; 19];
+        bytes[..4].copy_from_slice(&debit.generation.get().to_le_bytes());
+        bytes[4..8].copy_from_slice(&debit.partition.get().to_le_bytes());
+        bytes[8..16].copy_from_slice(&debit.offset.get().to_le_bytes());
+        bytes[16..18].copy_from_slice(&debit.posting.get().to_le_bytes());
+        bytes[18] = name.kind as u8;
+        let hash = sip128::SipHasher13::new_with_keys(LEG_KEYS.0, LEG_KEYS.1).hash(&bytes);
         Self {
             line: hash.h1,
             tag: hash.h2,

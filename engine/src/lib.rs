@@ -11,7 +11,7 @@
 //! | the log's side | [`record`], [`log`], [`notes`], [`partitioner`], [`poller`] |
 //! | between threads | [`ring`], [`slot`], [`wait`], [`agent`] |
 //! | state | [`shard`], [`book`], [`window`], [`hash`], [`range`], [`loader`] |
-//! | the store's side | [`epoch`], [`ledger`], [`writer`], [`store`], [`regroup`] |
+//! | the store's side | [`epoch`], [`ledger`], [`leg`], [`writer`], [`store`], [`regroup`] |
 //! | results | [`result`], [`publisher`] |
 
 pub mod agent;
@@ -27,6 +27,7 @@ pub mod hash;
 pub mod headers;
 pub mod ids;
 pub mod ledger;
+pub mod leg;
 mod lines;
 pub mod loader;
 pub mod log;
@@ -57,11 +58,12 @@ pub mod writer;
 pub use amount::{Amount, AmountError};
 pub use book::{AccountHandle, AccountRef, Balance, Book, Opened, SlotId, balance_hash};
 pub use code::{Class, Code};
-pub use command::{Body, Command, CommandKind, MoveKind};
+pub use command::{Body, Change, Command, CommandKind, LegBody, MoveKind, POSTINGS_MAX, Party};
 pub use currency::{Currency, CurrencyError};
 pub use decode::{Refusal, decode, decode_key, may_be_open};
 pub use hash::{IdHash, key_hash};
 pub use ids::{AccountId, EpochNumber, Generation, Offset, Partition, Posting, Term};
 pub use ledger::Position;
+pub use leg::{Leg, LegKind, LegName};
 pub use range::{HashRange, shard_of};
 pub use window::{Window, WindowBudget, WindowFull};

@@ -7,6 +7,7 @@ use crate::{
     book::AccountHandle,
     hash::{IdHash, key_hash},
     ledger::BalanceState,
+    leg::LegName,
     partitioner::Partitioner,
     range::shard_of,
     shard::{Shard, ShardError, ShardSettings},
@@ -180,6 +181,54 @@ impl Loader {
         shard
             .load_id(partition, &id, remembered_ms, now_ms)
             .map_err(LoadError::Window)
+    }
+
+    /// Takes the name of a leg that was answered for `user`, whatever account it named. `now_ms` is
+    /// its partition's clock. A name may come several times.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Window`].
+    pub fn remembered_leg(
+        &mut self,
+        user: &str,
+        name: &LegName,
+        partition: Partition,
+        remembered_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), LoadError> {
+        let index = self.shard_of(key_hash(user.as_bytes()));
+        let id = IdHash::of_leg(name);
+        let shard = &mut self.shards[index];
+        if shard.has_loaded(partition, &id, now_ms) {
+            return Ok(());
+        }
+        shard
+            .load_id(partition, &id, remembered_ms, now_ms)
+            .map_err(LoadError::Window)
+    }
+
+    /// As [`remembered_leg`](Self::remembered_leg), in the partition that the user has now among
+    /// `count`, as [`remembered_by_user`](Self::remembered_by_user) does for ids.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Window`].
+    pub fn remembered_leg_by_user(
+        &mut self,
+        user: &str,
+        name: &LegName,
+        remembered_ms: i64,
+        count: u32,
+        now_ms: impl Fn(Partition) -> Option<i64>,
+    ) -> Result<bool, LoadError> {
+        let partition = Partitioner::Murmur2.partition(user.as_bytes(), count);
+        let partition = Partition::new(partition);
+        let Some(now_ms) = now_ms(partition) else {
+            return Ok(false);
+        };
+        self.remembered_leg(user, name, partition, remembered_ms, now_ms)?;
+        Ok(true)
     }
 
     /// The filled shards, in the order of their ranges.

@@ -6,6 +6,7 @@ use crate::{
     AccountId, Amount, Code, CommandKind, Currency, EpochNumber, Term,
     epoch::{Cut, DeadLetter},
     ledger::{BalanceState, Position},
+    leg::LegName,
 };
 
 /// How a record ended.
@@ -103,7 +104,18 @@ pub struct Around {
     pub after: BalanceState,
 }
 
-/// How one record ended. A slot of the results ring: reused in place.
+/// The other side of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counterpart {
+    /// The leg that the result is of; `None` is the debit.
+    pub leg: Option<LegName>,
+    /// The other user: of a debit who is to be paid, of a leg where it comes from.
+    pub user_id: Box<str>,
+    /// That one's account.
+    pub account_id: AccountId,
+}
+
+/// How one record ended, or one posting of it. A slot of the results ring: reused in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultRecord {
     /// The record it answers.
@@ -133,7 +145,9 @@ pub struct ResultRecord {
     pub transaction_id: InlineText<64>,
     /// The user.
     pub user_id: InlineText<64>,
-    /// Why it was refused, in words; the others follow from the numbers.
+    /// The other side, if it is a transfer's debit or leg.
+    pub counterpart: Option<Box<Counterpart>>,
+    /// Why it was refused, or which posting failed, in words; the others follow from the numbers.
     pub message: Option<Box<str>>,
     /// The record itself, if it was refused and dead letters go with results.
     pub dead_letter: Option<Box<DeadLetter>>,
@@ -164,6 +178,7 @@ impl Default for ResultRecord {
             addressed: false,
             transaction_id: InlineText::new(),
             user_id: InlineText::new(),
+            counterpart: None,
             message: None,
             dead_letter: None,
         }

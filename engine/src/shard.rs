@@ -4,9 +4,11 @@
 //! decides each of them. [`ShardAgent`](agent::ShardAgent) moves them out of a ring into it.
 
 pub mod agent;
+mod batch;
 mod check;
 mod error;
 mod item;
+mod land;
 mod load;
 mod partition;
 pub mod question;
@@ -20,11 +22,11 @@ use crate::{
     book::{AccountHandle, Book, Opened, SlotId},
     command::Body,
     epoch::{BalanceImage, EpochPart, OpenedAccount},
-    ledger::{BalanceState, LedgerEntry, TransactionId},
+    ledger::{BalanceState, LedgerEntry, Position, TransactionId},
     partitioner::Partitioner,
     record::Mark,
     result::{Around, ResultRecord, Status},
-    rules::Rules,
+    rules::{Rules, Why},
     transition::transition,
     window::WindowBudget,
 };
@@ -252,9 +254,20 @@ impl Shard {
         if let Err(why) = self.check(item, command) {
             return self.refuse(item, why, part, results);
         }
-        match command.body {
+        match &command.body {
             Body::Open => self.open(item, command, part, results),
-            Body::Move {
+            Body::Leg(leg) => self.land(item, command, leg, ready, part, results),
+            Body::Transfer(_) | Body::Batch(_) => {
+                let user = command.user_id.as_bytes();
+                let account = self.book.account(item.key_hash, user);
+                match self.own(command, account.map(|account| account.handle)) {
+                    Err(why) => self.refuse(item, why, part, results),
+                    Ok(account) => {
+                        self.answer_changes(item, command, ready, account, part, results)
+                    }
+                }
+            }
+            &Body::Move {
                 kind,
                 currency,
                 amount,
@@ -262,25 +275,16 @@ impl Shard {
                 let user = command.user_id.as_bytes();
                 let found = self.book.find(ready.guess, item.key_hash, user, currency);
                 let account = match found {
-                    Some(slot) => self.book.slot(slot).account(),
-                    None => match self.book.account(item.key_hash, user) {
-                        Some(account) => account.handle,
-                        None => {
-                            let message = format!("user {:?} has no account", command.user_id);
-                            let why = (Code::AccountNotFound, message.into());
-                            return self.refuse(item, why, part, results);
-                        }
-                    },
+                    Some(slot) => Some(self.book.slot(slot).account()),
+                    None => self
+                        .book
+                        .account(item.key_hash, user)
+                        .map(|account| account.handle),
                 };
-                let own = self.book.account_id(account);
-                if own != command.account_id {
-                    let message = format!(
-                        "accountId {} is not the account of user {:?}",
-                        command.account_id, command.user_id
-                    );
-                    let why = (Code::AccountMismatch, message.into());
-                    return self.refuse(item, why, part, results);
-                }
+                let account = match self.own(command, account) {
+                    Err(why) => return self.refuse(item, why, part, results),
+                    Ok(account) => account,
+                };
                 let movement = Movement {
                     kind,
                     currency,
@@ -291,6 +295,27 @@ impl Shard {
                 self.answer(item, command, ready, movement, part, results)
             }
         }
+    }
+
+    /// The user's account, if it is the one that the command names.
+    #[inline]
+    fn own(
+        &self,
+        command: &Command<'_>,
+        account: Option<AccountHandle>,
+    ) -> Result<AccountHandle, Why> {
+        let Some(account) = account else {
+            let message = format!("user {:?} has no account", command.user_id);
+            return Err((Code::AccountNotFound, message.into()));
+        };
+        if self.book.account_id(account) != command.account_id {
+            let message = format!(
+                "accountId {} is not the account of user {:?}",
+                command.account_id, command.user_id
+            );
+            return Err((Code::AccountMismatch, message.into()));
+        }
+        Ok(account)
     }
 
     fn open(
@@ -348,7 +373,7 @@ impl Shard {
         let (status, after) = if duplicate {
             (Status::Duplicate, before)
         } else {
-            let remembered_ms = item.clock_ms.max(item.issued_at_ms);
+            let remembered_ms = item.remembered_ms();
             state.remember(&ready.id, remembered_ms)?;
             let outcome = transition(movement.kind, before, movement.amount);
             let after = outcome.unwrap_or(before);
@@ -371,7 +396,8 @@ impl Shard {
             match failure {
                 None => {
                     part.new_balances += u64::from(before.version == 0);
-                    self.store(item, command.account_id, movement, after, part);
+                    let (position, id) = (item.position(), command.account_id);
+                    self.store(item, position, id, movement, after, part);
                     (Status::Success, after)
                 }
                 Some(code) => (Status::Failed(code), after),
@@ -382,7 +408,7 @@ impl Shard {
         address(result, command);
         result.around = Some(Around { before, after });
         if !duplicate {
-            result.remembered_ms = item.clock_ms.max(item.issued_at_ms);
+            result.remembered_ms = item.remembered_ms();
         }
         Ok(())
     }
@@ -394,6 +420,7 @@ impl Shard {
     fn store(
         &mut self,
         item: &Item<'_>,
+        position: Position,
         account_id: AccountId,
         movement: Movement,
         after: BalanceState,
@@ -429,12 +456,12 @@ impl Shard {
                 if old.account_id == account_id && old.currency == movement.currency =>
             {
                 *old = image;
-                *by = item.position();
+                *by = position;
             }
             _ => {
                 balance.set_dirty_mark(self.epoch_mark, part.balances.len() as u32);
                 part.balances.push(image);
-                part.changed_by.push(item.position());
+                part.changed_by.push(position);
             }
         }
     }

@@ -11,6 +11,8 @@ use crate::{Amount, Code, MoveKind, ledger::BalanceState};
 /// | FREEZE | − | + |
 /// | UNFREEZE | + | − |
 /// | SETTLE | | − |
+/// | TRANSFER | − | |
+/// | CREDIT, REFUND | + | |
 ///
 /// Want of funds is told before overflow. A failure changes nothing, not even the version.
 ///
@@ -37,8 +39,10 @@ pub fn transition(
     };
     let receive = |to: Amount| to.checked_add(amount).ok_or(Code::BalanceOverflow);
     let (available, frozen) = match kind {
-        MoveKind::Deposit => (receive(before.available)?, before.frozen),
-        MoveKind::Withdraw => (
+        MoveKind::Deposit | MoveKind::Credit | MoveKind::Refund => {
+            (receive(before.available)?, before.frozen)
+        }
+        MoveKind::Withdraw | MoveKind::Transfer => (
             spend(before.available, Code::InsufficientAvailable)?,
             before.frozen,
         ),
@@ -76,12 +80,18 @@ mod tests {
 
     #[test]
     fn every_kind_and_every_failure() {
-        use MoveKind::{Deposit, Freeze, Settle, Unfreeze, Withdraw};
+        use MoveKind::{Credit, Deposit, Freeze, Refund, Settle, Transfer, Unfreeze, Withdraw};
         let max = "999999999999999999.999999999999999999";
         let smallest = "0.000000000000000001";
         for (kind, available, frozen, amount, after) in [
             (Deposit, "1", "2", "3", Ok(("4", "2"))),
             (Withdraw, "3", "2", "3", Ok(("0", "2"))),
+            (Transfer, "3", "2", "3", Ok(("0", "2"))),
+            (Credit, "1", "2", "3", Ok(("4", "2"))),
+            (Refund, "1", "2", "3", Ok(("4", "2"))),
+            (Transfer, "3", "9", "4", Err(Code::InsufficientAvailable)),
+            (Credit, max, "0", smallest, Err(Code::BalanceOverflow)),
+            (Refund, max, "0", smallest, Err(Code::BalanceOverflow)),
             (Freeze, "3", "2", "1", Ok(("2", "3"))),
             (Unfreeze, "3", "2", "2", Ok(("5", "0"))),
             (Settle, "3", "2", "2", Ok(("3", "0"))),

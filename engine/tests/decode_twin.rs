@@ -80,6 +80,21 @@ fn field(
     prop_oneof![60 => field.prop_map(Some), 1 => Just(None)]
 }
 
+/// A posting: mostly good.
+fn posting() -> impl Strategy<Value = String> {
+    let kind = prop_oneof![
+        40 => "DEPOSIT|WITHDRAW|FREEZE|UNFREEZE|SETTLE|TRANSFER",
+        1 => "OPEN|BATCH|CREDIT|STEAL",
+    ];
+    let amount = prop_oneof![40 => "[1-9]{1,6}", 1 => "0|-1"];
+    let good = (kind, amount, "[A-Z]{1,4}").prop_map(|(kind, amount, currency)| {
+        format!(
+            r#"{{"type":"{kind}","amount":"{amount}","currencyCode":"{currency}","toUserId":"v","toAccountId":9}}"#
+        )
+    });
+    prop_oneof![60 => good, 1 => json()]
+}
+
 fn record() -> impl Strategy<Value = String> {
     let fields = (
         field(
@@ -95,8 +110,8 @@ fn record() -> impl Strategy<Value = String> {
         ),
         field(
             "type",
-            text("DEPOSIT|WITHDRAW|FREEZE|UNFREEZE|SETTLE|OPEN"),
-            text("TRANSFER|deposit| OPEN|"),
+            text("DEPOSIT|WITHDRAW|FREEZE|UNFREEZE|SETTLE|OPEN|TRANSFER|CREDIT|REFUND"),
+            text("BATCH|transfer|deposit| OPEN|"),
         ),
         field(
             "currencyCode",
@@ -113,10 +128,35 @@ fn record() -> impl Strategy<Value = String> {
             prop_oneof![text("\\PC{0,4}|-1|1e19"), "-1|0|0\\.0|1e18|1e-19".boxed()].boxed(),
         ),
     );
+    let legs = (
+        field("toUserId", text("[uv]-[0-9]{1,8}"), text("|[a-z]{65}")),
+        field("toAccountId", "[1-9][0-9]{0,17}".boxed(), "0|\"7\"".boxed()),
+        field(
+            "leg",
+            text("(0|[1-9][0-9]{0,8})/0/(0|[1-9][0-9]{0,17})/[0-9]/(CREDIT|REFUND)"),
+            text("0/0/01/0/CREDIT|0/0/0/0|0/0/0/99999/REFUND|"),
+        ),
+        field("fromUserId", text("u-[0-9]{1,8}"), text("|[a-z]{65}")),
+        field("fromAccountId", "[1-9][0-9]{0,17}".boxed(), "0|1e3".boxed()),
+        prop_oneof![
+            40 => Just(None),
+            1 => json().prop_map(Some),
+            6 => prop::collection::vec(posting(), 0..18)
+                .prop_map(|list| Some(format!("[{}]", list.join(",")))),
+        ],
+    );
     let others = prop::collection::vec((text("[a-e]{1,2}|description|metadata"), json()), 0..4);
-    (fields, others, space(), space())
-        .prop_flat_map(|((a, b, c, d, e, f), others, outside, inside)| {
-            let known = [a, b, c, d, e, f].into_iter().flatten();
+    (fields, legs, others, space(), space())
+        .prop_flat_map(|(fields, legs, others, outside, inside)| {
+            let (a, b, c, mut d, mut e, mut f) = fields;
+            let (mut g, mut h, i, j, k, postings) = legs;
+            let postings = postings.map(|json| ("\"postings\"".to_owned(), json));
+            if postings.is_some() && !outside.is_empty() {
+                // Else hardly any would be a command.
+                (d, e, f, g, h) = (None, None, None, None, None);
+            }
+            let known = [a, b, c, d, e, f, g, h, i, j, k, postings];
+            let known = known.into_iter().flatten();
             let fields: Vec<_> = known.chain(others).collect();
             (Just(fields).prop_shuffle(), Just(outside), Just(inside))
         })

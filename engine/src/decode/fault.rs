@@ -3,7 +3,7 @@
 use super::MAX_ID_BYTES;
 use super::fields::Field;
 use super::keys::KeyFault;
-use crate::{AmountError, Code, CurrencyError};
+use crate::{AmountError, Code, CommandKind, CurrencyError, POSTINGS_MAX, leg::LegNameError};
 use core::fmt;
 
 /// The first fault of a record. Its text is the message of the refusal: the same for the same
@@ -35,7 +35,44 @@ pub(super) enum Fault<'a> {
         raw: &'a str,
     },
     AccountId {
+        field: Field,
         raw: &'a str,
+    },
+    /// A transfer to oneself.
+    Own {
+        field: Field,
+        raw: &'a str,
+    },
+    Leg {
+        error: LegNameError,
+        raw: &'a str,
+    },
+    /// A leg whose name is of the other kind.
+    LegKind {
+        kind: CommandKind,
+        raw: &'a str,
+    },
+    /// Not a list, or an entry that is no object.
+    NotList {
+        raw: &'a str,
+    },
+    PostingCount {
+        count: usize,
+    },
+    NotPosting {
+        raw: &'a str,
+    },
+    PostingType {
+        raw: &'a str,
+    },
+    /// A field that has no place beside postings.
+    BesidePostings {
+        field: Field,
+        raw: &'a str,
+    },
+    InPosting {
+        index: usize,
+        fault: Box<Fault<'a>>,
     },
     Type {
         raw: &'a str,
@@ -64,6 +101,7 @@ impl Fault<'_> {
             Self::Type { .. } => Code::UnknownType,
             Self::Currency { .. } => Code::InvalidCurrency,
             Self::Amount { .. } => Code::InvalidAmount,
+            Self::InPosting { fault, .. } => fault.code(),
             _ => Code::Malformed,
         }
     }
@@ -99,11 +137,33 @@ impl fmt::Display for Fault<'_> {
                 "{field} has {bytes} bytes, not 1 to {MAX_ID_BYTES}: {}",
                 Short(raw)
             ),
-            Self::AccountId { raw } => write!(
+            Self::AccountId { field, raw } => write!(
                 f,
-                "accountId is not an integer from 1 to 2^62: {}",
+                "{field} is not an integer from 1 to 2^62: {}",
                 Short(raw)
             ),
+            Self::Own { field, raw } => {
+                write!(f, "{field} is the sender's own: {}", Short(raw))
+            }
+            Self::Leg { error, raw } => write!(f, "leg is {error}: {}", Short(raw)),
+            Self::LegKind { kind, raw } => {
+                write!(f, "leg is not the name of a {kind}: {}", Short(raw))
+            }
+            Self::NotList { raw } => write!(f, "postings is not a list: {}", Short(raw)),
+            Self::PostingCount { count } => {
+                write!(f, "postings has {count} entries, not 1 to {POSTINGS_MAX}")
+            }
+            Self::NotPosting { raw } => write!(f, " is not an object: {}", Short(raw)),
+            Self::PostingType { raw } => {
+                write!(f, "type is none that a posting has: {}", Short(raw))
+            }
+            Self::BesidePostings { field, raw } => {
+                write!(f, "{field} has no place beside postings: {}", Short(raw))
+            }
+            Self::InPosting { index, fault } => match &**fault {
+                Self::NotPosting { .. } => write!(f, "postings[{index}]{fault}"),
+                _ => write!(f, "postings[{index}].{fault}"),
+            },
             Self::Type { raw } => write!(f, "type is not known: {}", Short(raw)),
             Self::Currency { error, raw } => write!(f, "currencyCode: {error}: {}", Short(raw)),
             Self::AmountForm { raw } => {

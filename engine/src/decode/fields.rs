@@ -17,10 +17,16 @@ pub(super) enum Field {
     Type,
     CurrencyCode,
     Amount,
+    ToUserId,
+    ToAccountId,
+    Postings,
+    Leg,
+    FromUserId,
+    FromAccountId,
 }
 
 impl Field {
-    const COUNT: usize = 6;
+    const COUNT: usize = 12;
 
     fn named(key: &str) -> Option<Self> {
         match key {
@@ -30,6 +36,12 @@ impl Field {
             "type" => Some(Self::Type),
             "currencyCode" => Some(Self::CurrencyCode),
             "amount" => Some(Self::Amount),
+            "toUserId" => Some(Self::ToUserId),
+            "toAccountId" => Some(Self::ToAccountId),
+            "postings" => Some(Self::Postings),
+            "leg" => Some(Self::Leg),
+            "fromUserId" => Some(Self::FromUserId),
+            "fromAccountId" => Some(Self::FromAccountId),
             _ => None,
         }
     }
@@ -44,6 +56,12 @@ impl fmt::Display for Field {
             Self::Type => "type",
             Self::CurrencyCode => "currencyCode",
             Self::Amount => "amount",
+            Self::ToUserId => "toUserId",
+            Self::ToAccountId => "toAccountId",
+            Self::Postings => "postings",
+            Self::Leg => "leg",
+            Self::FromUserId => "fromUserId",
+            Self::FromAccountId => "fromAccountId",
         })
     }
 }
@@ -78,6 +96,23 @@ impl<'a> Fields<'a> {
             Some(fault) => Err(Fault::Key(fault)),
             None => Ok(collector.fields),
         }
+    }
+
+    /// Takes an object apart that lies in a record read before: valid JSON, no key twice.
+    pub(super) fn read_inner(json: &'a str) -> Option<Self> {
+        let mut collector = Collector {
+            fields: Self::default(),
+            others: Keys::new(),
+            fault: None,
+        };
+        object(json, &mut collector).ok()?;
+        Some(collector.fields)
+    }
+
+    /// Whether a field is there.
+    #[inline]
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.0[field as usize].is_some()
     }
 
     /// The JSON text of a field that must be there.

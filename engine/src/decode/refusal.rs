@@ -61,7 +61,7 @@ impl<'a> Refusal<'a> {
         Self {
             transaction_id: any_text(Field::TransactionId),
             user_id: any_text(Field::UserId),
-            account_id: account_id(fields).ok(),
+            account_id: account_id(fields, Field::AccountId).ok(),
             kind: kind(fields).ok(),
             currency: currency(fields).ok(),
             amount: amount(fields).ok(),

@@ -10,6 +10,7 @@ use crossbeam::channel::{self, Receiver};
 
 use super::{BATCH_MAX, Item, Results, Shard, ShardError, question::Question};
 use crate::{
+    POSTINGS_MAX,
     agent::Agent,
     epoch::{Cut, EpochPart},
     result::{ResultRecord, ResultSlot},
@@ -120,7 +121,16 @@ pub struct ShardAgent {
 
 impl ShardAgent {
     /// The agent of shard number `index`, which fills `part` first.
+    ///
+    /// # Panics
+    ///
+    /// If the ring of results cannot hold those of one command.
     pub fn new(index: usize, shard: Shard, ports: ShardPorts, part: Box<EpochPart>) -> Self {
+        let room = ports.results.capacity();
+        assert!(
+            room >= POSTINGS_MAX,
+            "a ring of {room} results for commands of {POSTINGS_MAX} postings"
+        );
         Self {
             role: format!("shard-{index}"),
             shard,
@@ -145,16 +155,22 @@ impl ShardAgent {
     /// Applies what lies before the next barrier, at most a batch and as many as there is room
     /// for results. Returns how many.
     fn apply_batch(&mut self) -> Result<usize, ShardError> {
-        let room = self.ports.results.free().min(BATCH_MAX);
-        let (head, tail) = self.ports.commands.peek_mut(room);
+        let room = self.ports.results.free();
+        let (head, tail) = self.ports.commands.peek_mut(room.min(BATCH_MAX));
+        let mut answers = 0;
         let mut items: ArrayVec<Item<'_>, BATCH_MAX> = ArrayVec::new();
         let mut spilled = 0;
         for slot in head.iter().chain(tail.iter()) {
             if slot.barrier().is_some() {
                 break;
             }
+            let item = Item::of(slot);
+            answers += item.results_max();
+            if answers > room {
+                break;
+            }
             spilled += slot.spilled_bytes();
-            items.push(Item::of(slot));
+            items.push(item);
         }
         let count = items.len();
         if count == 0 {

@@ -80,6 +80,20 @@ impl<'a> Item<'a> {
     }
 }
 
+impl Item<'_> {
+    /// From when its id is remembered, in ms since 1970: the later of the clock and `issuedAt`.
+    #[inline]
+    pub(super) fn remembered_ms(&self) -> i64 {
+        self.clock_ms.max(self.issued_at_ms)
+    }
+
+    /// How many results it has at most.
+    #[inline]
+    pub(super) fn results_max(&self) -> usize {
+        self.decoded.as_ref().map_or(1, Command::results_max)
+    }
+}
+
 /// The refusal of a record of which the log holds the beginning only.
 #[cold]
 fn oversize<'a>() -> Box<Refusal<'a>> {
@@ -114,7 +128,30 @@ impl Prepared {
                 id: IdHash::of(user_id.as_bytes(), transaction_id.as_bytes()),
                 guess: None,
             },
-            _ => Self::default(),
+            Ok(command) => Self::of_rare(command),
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// Of several balances the first is looked up ahead.
+    #[cold]
+    fn of_rare(command: &Command<'_>) -> Self {
+        let (currency, id) = match &command.body {
+            Body::Leg(leg) => (leg.currency, IdHash::of_leg(&leg.name)),
+            _ => match command.changes().first() {
+                None => return Self::default(),
+                Some(change) => {
+                    let user = command.user_id.as_bytes();
+                    let id = IdHash::of(user, command.transaction_id.as_bytes());
+                    (change.currency, id)
+                }
+            },
+        };
+        Self {
+            partition: 0,
+            currency: Some(currency),
+            id,
+            guess: None,
         }
     }
 }

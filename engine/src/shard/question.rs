@@ -6,6 +6,7 @@
 //! what will be committed.
 
 use core::fmt;
+use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -86,10 +87,10 @@ pub fn questions(slots: usize) -> (Sender<Question>, Receiver<Question>) {
     bounded(slots)
 }
 
-/// The way to all shards of a node.
+/// The way to all shards of a node. Any number of threads may have a copy.
 #[derive(Clone, Debug)]
 pub struct Asker {
-    shards: Vec<(Sender<Question>, Waker)>,
+    shards: Arc<[(Sender<Question>, Waker)]>,
 }
 
 /// A shard has more questions waiting than it may.
@@ -104,7 +105,9 @@ impl Asker {
     /// Without shards.
     pub fn new(shards: Vec<(Sender<Question>, Waker)>) -> Self {
         assert!(!shards.is_empty(), "nobody to ask");
-        Self { shards }
+        Self {
+            shards: shards.into(),
+        }
     }
 
     /// Hands a question to the shard that owns its user; the answer comes on that shard's thread,

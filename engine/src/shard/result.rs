@@ -2,11 +2,12 @@
 
 use super::{DeadLetters, Item, Results, Shard, ShardError};
 use crate::{
-    Command,
+    Command, Party,
     command::Body,
     decode::Refusal,
     epoch::{DeadLetter, EpochPart},
-    result::{ResultRecord, Status},
+    leg::LegName,
+    result::{Counterpart, ResultRecord, Status},
     rules::Why,
 };
 
@@ -58,6 +59,7 @@ impl Shard {
         result.addressed = false;
         result.transaction_id.set("");
         result.user_id.set("");
+        result.counterpart = None;
         result.message = None;
         result.dead_letter = None;
     }
@@ -70,13 +72,34 @@ pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
     result.user_id.set(&command.user_id);
     result.account_id = Some(command.account_id);
     result.kind = Some(command.kind());
-    if let Body::Move {
-        currency, amount, ..
-    } = command.body
-    {
-        result.currency = Some(currency);
-        result.amount = Some(amount);
+    match &command.body {
+        Body::Open | Body::Batch(_) => {}
+        Body::Move {
+            currency, amount, ..
+        } => {
+            result.currency = Some(*currency);
+            result.amount = Some(*amount);
+        }
+        Body::Transfer(change) => {
+            result.currency = Some(change.currency);
+            result.amount = Some(change.amount);
+            result.counterpart = change.to.as_ref().map(|to| counterpart(None, to));
+        }
+        Body::Leg(leg) => {
+            result.currency = Some(leg.currency);
+            result.amount = Some(leg.amount);
+            result.counterpart = Some(counterpart(Some(leg.name), &leg.from));
+        }
     }
+}
+
+/// The other side of a transfer.
+pub(super) fn counterpart(leg: Option<LegName>, party: &Party<'_>) -> Box<Counterpart> {
+    Box::new(Counterpart {
+        leg,
+        user_id: party.user_id.as_ref().into(),
+        account_id: party.account_id,
+    })
 }
 
 fn address_refusal(result: &mut ResultRecord, refusal: &Refusal<'_>) {

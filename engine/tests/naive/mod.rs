@@ -52,6 +52,9 @@ fn fine(json: &str) -> bool {
     }
 }
 
+/// What is moved, and to whom.
+type NaiveChange = (CommandKind, Currency, Amount, Option<(String, AccountId)>);
+
 /// What a record says, or the code it is refused with and the ids that can be read.
 #[derive(Debug, PartialEq)]
 enum Outcome {
@@ -60,9 +63,71 @@ enum Outcome {
         user_id: String,
         account_id: AccountId,
         kind: CommandKind,
-        money: Option<(Currency, Amount)>,
+        changes: Vec<NaiveChange>,
+        leg: Option<(String, String, AccountId)>,
     },
     Refused(Code, Option<String>, Option<String>),
+}
+
+/// An object whose keys were checked.
+struct Object(Vec<(String, Box<RawValue>)>);
+
+impl Object {
+    fn raw(&self, name: &str) -> Result<&str, Code> {
+        let entry = self.0.iter().find(|(key, _)| key == name);
+        entry.map(|(_, value)| value.get()).ok_or(Code::Malformed)
+    }
+
+    fn text(&self, name: &str) -> Result<String, Code> {
+        serde_json::from_str::<String>(self.raw(name)?).map_err(|_| Code::Malformed)
+    }
+
+    fn id(&self, name: &str, code: Code) -> Result<String, Code> {
+        match self.text(name) {
+            Ok(id) if id.is_empty() || id.len() > 64 => Err(code),
+            other => other,
+        }
+    }
+
+    fn account(&self, name: &str) -> Result<AccountId, Code> {
+        serde_json::from_str(self.raw(name)?)
+            .ok()
+            .and_then(AccountId::new)
+            .ok_or(Code::Malformed)
+    }
+
+    fn kind(&self) -> Result<CommandKind, Code> {
+        CommandKind::parse(&self.text("type")?).ok_or(Code::UnknownType)
+    }
+
+    fn change(
+        &self,
+        kind: CommandKind,
+        user: &str,
+        account: AccountId,
+    ) -> Result<NaiveChange, Code> {
+        let currency = self.text("currencyCode")?;
+        let currency = currency.parse().map_err(|_| Code::InvalidCurrency)?;
+        let amount = match self.raw("amount")? {
+            number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                number.to_owned()
+            }
+            _ => self.text("amount")?,
+        };
+        let amount = Amount::parse_command(amount.as_bytes()).map_err(|_| Code::InvalidAmount)?;
+        let mut to = None;
+        if kind == CommandKind::Transfer {
+            let (other, its) = (
+                self.id("toUserId", Code::Malformed)?,
+                self.account("toAccountId")?,
+            );
+            if other == user || its == account {
+                return Err(Code::Malformed);
+            }
+            to = Some((other, its));
+        }
+        Ok((kind, currency, amount, to))
+    }
 }
 
 fn naive(record: &[u8]) -> Outcome {
@@ -73,49 +138,83 @@ fn naive(record: &[u8]) -> Outcome {
     let Some(entries) = object(json) else {
         return unread;
     };
-    let raw = |name: &str| {
-        let entry = entries.iter().find(|(key, _)| key == name);
-        entry.map(|(_, value)| value.get()).ok_or(Code::Malformed)
-    };
-    let text = |name: &str| {
-        raw(name).and_then(|json| serde_json::from_str::<String>(json).map_err(|_| Code::Malformed))
-    };
-    let id = |name: &str, code: Code| match text(name) {
-        Ok(id) if id.is_empty() || id.len() > 64 => Err(code),
-        other => other,
-    };
+    let top = Object(entries);
     let judged = || {
-        let transaction_id = id("transactionId", Code::InvalidTransactionId)?;
-        let user_id = id("userId", Code::Malformed)?;
-        let account_id = serde_json::from_str(raw("accountId")?)
-            .ok()
-            .and_then(AccountId::new)
-            .ok_or(Code::Malformed)?;
-        let kind = CommandKind::parse(&text("type")?).ok_or(Code::UnknownType)?;
-        let money = if kind == CommandKind::Open {
-            None
-        } else {
-            let currency = text("currencyCode")?;
-            let currency = currency.parse().map_err(|_| Code::InvalidCurrency)?;
-            let amount = match raw("amount")? {
-                number if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-                    number.to_owned()
+        let transaction_id = top.id("transactionId", Code::InvalidTransactionId)?;
+        let user_id = top.id("userId", Code::Malformed)?;
+        let account_id = top.account("accountId")?;
+        let mut leg = None;
+        let (kind, changes) = if let Ok(postings) = top.raw("postings") {
+            if top.raw("type").is_ok() && top.kind()? != CommandKind::Batch {
+                return Err(Code::Malformed);
+            }
+            let beside = ["currencyCode", "amount", "toUserId", "toAccountId"];
+            if beside.iter().any(|name| top.raw(name).is_ok()) {
+                return Err(Code::Malformed);
+            }
+            let list: Vec<Box<RawValue>> =
+                serde_json::from_str(postings).map_err(|_| Code::Malformed)?;
+            if list.is_empty() || list.len() > 16 {
+                return Err(Code::Malformed);
+            }
+            let mut changes = Vec::new();
+            for posting in list {
+                let posting = Object(object(posting.get()).ok_or(Code::Malformed)?);
+                let kind = posting.kind()?;
+                if matches!(
+                    kind,
+                    CommandKind::Open
+                        | CommandKind::Batch
+                        | CommandKind::Credit
+                        | CommandKind::Refund
+                ) {
+                    return Err(Code::Malformed);
                 }
-                _ => text("amount")?,
-            };
-            let amount = Amount::parse_command(amount.as_bytes());
-            Some((currency, amount.map_err(|_| Code::InvalidAmount)?))
+                changes.push(posting.change(kind, &user_id, account_id)?);
+            }
+            (CommandKind::Batch, changes)
+        } else {
+            let kind = top.kind()?;
+            match kind {
+                CommandKind::Open => (kind, Vec::new()),
+                CommandKind::Batch => return Err(Code::Malformed),
+                _ => {
+                    let change = top.change(kind, &user_id, account_id)?;
+                    if matches!(kind, CommandKind::Credit | CommandKind::Refund) {
+                        let name = top.text("leg")?;
+                        let parts: Vec<&str> = name.split('/').collect();
+                        let [g, p, o, n, which] = parts[..] else {
+                            return Err(Code::Malformed);
+                        };
+                        let plain = g.parse::<u32>().is_ok_and(|it| it.to_string() == g)
+                            && p.parse::<u32>().is_ok_and(|it| it.to_string() == p)
+                            && o.parse::<u64>().is_ok_and(|it| it.to_string() == o)
+                            && n.parse::<u16>().is_ok_and(|it| it.to_string() == n);
+                        if !plain || which != kind.as_str() {
+                            return Err(Code::Malformed);
+                        }
+                        let from = top.id("fromUserId", Code::Malformed)?;
+                        leg = Some((name, from, top.account("fromAccountId")?));
+                    }
+                    (kind, vec![change])
+                }
+            }
         };
         Ok(Outcome::Command {
             transaction_id,
             user_id,
             account_id,
             kind,
-            money,
+            changes,
+            leg,
         })
     };
     judged().unwrap_or_else(|code| {
-        Outcome::Refused(code, text("transactionId").ok(), text("userId").ok())
+        Outcome::Refused(
+            code,
+            top.text("transactionId").ok(),
+            top.text("userId").ok(),
+        )
     })
 }
 
@@ -157,14 +256,32 @@ pub fn assert_agrees(record: &[u8]) -> bool {
 
 fn of(command: Command<'_>) -> Outcome {
     use kilter_engine::Body;
+    let kind = command.kind();
+    let mut leg = None;
+    let changes = match &command.body {
+        Body::Open => Vec::new(),
+        Body::Move {
+            currency, amount, ..
+        } => vec![(kind, *currency, *amount, None)],
+        Body::Leg(body) => {
+            let from = body.from.user_id.clone().into_owned();
+            leg = Some((body.name.to_string(), from, body.from.account_id));
+            vec![(kind, body.currency, body.amount, None)]
+        }
+        Body::Transfer(_) | Body::Batch(_) => command
+            .changes()
+            .iter()
+            .map(|change| {
+                let to = change.to.as_ref();
+                let to = to.map(|to| (to.user_id.clone().into_owned(), to.account_id));
+                (change.kind.into(), change.currency, change.amount, to)
+            })
+            .collect(),
+    };
     Outcome::Command {
-        kind: command.kind(),
-        money: match command.body {
-            Body::Open => None,
-            Body::Move {
-                currency, amount, ..
-            } => Some((currency, amount)),
-        },
+        kind,
+        changes,
+        leg,
         transaction_id: command.transaction_id.into(),
         user_id: command.user_id.into(),
         account_id: command.account_id,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kilter_engine::{
-    Amount, Currency, Partition,
+    Amount, Code, CommandKind, Currency, Partition,
     ledger::{BalanceState, LedgerEntry},
     notes::{Note, NoteKind},
     record::Mark,
@@ -47,6 +47,12 @@ impl Auditor {
     /// What the twin came to.
     pub fn twin(&self) -> &Twin {
         &self.twin
+    }
+
+    /// How many results there are of what it judged.
+    pub fn results(&self) -> usize {
+        let judged = self.judged.iter();
+        judged.map(|(entry, judged)| judged.results(entry)).sum()
     }
 
     /// Asserts every invariant of what is durable now.
@@ -110,6 +116,15 @@ fn as_met(entry: &Entry, database: &Database) -> Entry {
 fn balances_follow_the_ledger(database: &Database) {
     let mut states: BTreeMap<(u64, Currency), BalanceState> = BTreeMap::new();
     for entry in database.disk.ledger.values() {
+        if matches!(
+            entry.failure,
+            Some(Code::AccountNotFound | Code::AccountMismatch)
+        ) {
+            // A credit without an account: it says nothing of the one that it names.
+            assert_eq!(entry.kind, CommandKind::Credit, "{entry:?}");
+            assert_eq!((entry.before, entry.after), Default::default());
+            continue;
+        }
         let place = (entry.account_id.get(), entry.currency);
         let state = states.entry(place).or_default();
         assert_eq!(*state, entry.before, "{entry:?}");
@@ -138,10 +153,20 @@ fn balances_follow_the_ledger(database: &Database) {
 /// No id is answered twice while it is remembered.
 fn ids_are_used_once(database: &Database, window_ms: u64) {
     let granule_ms = window_ms.div_ceil(40) as i64;
-    let mut used: BTreeMap<(u64, &str), &LedgerEntry> = BTreeMap::new();
+    let mut used: BTreeMap<(u64, String), &LedgerEntry> = BTreeMap::new();
     for entry in database.disk.ledger.values() {
-        let place = (entry.account_id.get(), entry.transaction_id.as_str());
+        let place = match database.disk.landed.get(&entry.position) {
+            Some(landed) => (0, landed.name.to_string()),
+            None => {
+                let id = entry.transaction_id.as_str();
+                (entry.account_id.get(), id.to_owned())
+            }
+        };
         if let Some(old) = used.insert(place, entry) {
+            if old.position.offset == entry.position.offset {
+                // Postings of one command.
+                continue;
+            }
             let age =
                 entry.time_ms.div_euclid(granule_ms) - old.remembered_ms.div_euclid(granule_ms);
             assert!(age > 40, "one id, two effects: {old:?} {entry:?}");

@@ -24,6 +24,7 @@ pub fn play(seed: u64) -> (u64, Vec<OffsetRow>) {
         wild_time: rng.one_in(2),
         ids: *rng.pick(&[2, 20, 1000]),
         conflicts: *rng.pick(&[2, 5, 40]),
+        anew: false,
     };
     let entries = traffic::log(&shape, &mut rng);
     let weather = Weather {

@@ -29,6 +29,7 @@ pub fn play(seed: u64) {
         wild_time: rng.one_in(2),
         ids: *rng.pick(&[2, 20, 1000]),
         conflicts: 40,
+        anew: true,
     };
     let partitions = shape.partitions;
     let entries = traffic::log(&shape, &mut rng);
@@ -48,6 +49,7 @@ pub fn play(seed: u64) {
         live(&mut world, &mut zombie, steps, &mut rng);
         check::disk_is_exact(&disk.borrow(), &log);
         check::sums_are_equal(&disk.borrow());
+        check::money_is_constant(&disk.borrow());
         // Now and then the old node does not die, and wakes up beside the new one.
         zombie = (life > 0 && rng.one_in(2)).then_some(world);
     }
@@ -65,7 +67,12 @@ pub fn play(seed: u64) {
     let disk = disk.borrow();
     check::disk_is_exact(&disk, &log);
     check::sums_are_equal(&disk);
-    assert_eq!(disk.results.len(), log.len(), "every record is answered");
+    check::money_is_constant(&disk);
+    let answers: usize = log
+        .iter()
+        .map(|(entry, judged)| judged.results(entry))
+        .sum();
+    assert_eq!(disk.results.len(), answers, "every record is answered");
     assert_eq!(disk.balances.len(), twin.purses().len());
     assert_eq!(disk.accounts.len(), twin.accounts().len());
 }
@@ -105,7 +112,7 @@ fn setup(shape: &Shape, rng: &mut Rng, faults: bool) -> Setup {
         shards,
         writers: rng.between(1, shards as u64) as usize,
         command_slots: *rng.pick(&[2, 4, 64]),
-        result_slots: *rng.pick(&[2, 8, 128]),
+        result_slots: *rng.pick(&[16, 32, 128]),
         parts: *rng.pick(&[2, 3, 4]),
         flush_max_commands: *rng.pick(&[1, 7, 50, 1000]),
         window_ms: shape.window_ms,

@@ -204,8 +204,8 @@ impl Stage {
         self.audit();
         let database = self.database.borrow();
         let auditor = self.auditor.borrow();
-        let answers = self.topic.borrow().answers.len();
-        assert_eq!(answers, self.entries.len(), "every record is answered");
+        let answers = self.topic.borrow().count();
+        assert_eq!(answers, auditor.results(), "every record is answered");
         assert_eq!(database.disk.balances.len(), auditor.twin().purses().len());
         assert_eq!(
             database.disk.accounts.len(),
@@ -288,7 +288,7 @@ impl Stage {
             shards,
             writers: rng.between(1, shards.min(3) as u64) as usize,
             command_slots: *rng.pick(&[2, 4, 64]),
-            result_slots: *rng.pick(&[2, 8, 128]),
+            result_slots: *rng.pick(&[16, 32, 128]),
             parts: *rng.pick(&[2, 3, 4]),
             flush_max_commands: *rng.pick(&[1, 7, 50, 1000]),
             window_ms: self.shape.window_ms,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kilter_engine::{
-    EpochNumber, Position, Term,
+    EpochNumber, Position, Posting, Term,
     epoch::Cut,
     notes::Note,
     result::{ResultRecord, ResultSink},
@@ -44,6 +44,19 @@ impl Topic {
             answers: BTreeMap::new(),
             rng,
         }
+    }
+
+    /// How many answers stand. A refusal has one result: should a note have made one of several
+    /// postings' answers, those of a lower term fall with it.
+    pub fn count(&self) -> usize {
+        let stands = |(position, result): &(&Position, &ResultRecord)| {
+            let first = Position {
+                posting: Posting::default(),
+                ..**position
+            };
+            result.term >= self.answers[&first].term
+        };
+        self.answers.iter().filter(stands).count()
     }
 
     fn send(&mut self, process: &Process, result: &ResultRecord) {

@@ -7,7 +7,7 @@ use std::{
 
 use bigdecimal::BigDecimal;
 use kilter_engine::{
-    Amount, Offset, Partition, Position,
+    Amount, CommandKind, Leg, LegKind, LegName, Offset, Partition, Position, Posting,
     epoch::OffsetRow,
     hash::key_hash,
     ledger::{BalanceState, LedgerEntry},
@@ -16,17 +16,17 @@ use kilter_engine::{
 
 use super::{
     disk::{Disk, GENERATION},
-    traffic::{Entry, Meaning},
-    twin::{Ending, Judged, Purse},
+    traffic::{Entry, Meaning, Person},
+    twin::{Ending, Flight, Judged, Purse},
 };
 
 /// The position of a record.
-pub fn position(entry: &Entry) -> Position {
+pub fn position(entry: &Entry, posting: usize) -> Position {
     Position {
         generation: GENERATION,
         partition: Partition::new(entry.partition),
         offset: Offset::new(entry.offset),
-        posting: Default::default(),
+        posting: Posting::new(posting as u16),
     }
 }
 
@@ -57,14 +57,20 @@ pub fn disk_is_exact(disk: &Disk, log: &[(Entry, Judged)]) {
     let mut balances: BTreeMap<(u64, String), Purse> = BTreeMap::new();
     let mut accounts = BTreeMap::new();
     let mut dead = BTreeSet::new();
+    let mut legs = BTreeMap::new();
     for (entry, judged) in log {
         let committed = entry.offset < row_of(&disk.rows, entry).offset.get();
         if committed {
-            let result = disk
-                .results
-                .get(&position(entry))
-                .unwrap_or_else(|| panic!("committed without a result: {entry:?}"));
-            result_is_right(result, entry, judged);
+            for posting in 0..judged.results(entry) {
+                let result = disk
+                    .results
+                    .get(&position(entry, posting))
+                    .unwrap_or_else(|| panic!("committed without a result: {entry:?}"));
+                result_is_right(result, entry, judged, posting);
+            }
+            for flight in &judged.legs {
+                legs.insert(flight.name.clone(), flight);
+            }
         }
         if !committed {
             continue;
@@ -84,8 +90,8 @@ pub fn disk_is_exact(disk: &Disk, log: &[(Entry, Judged)]) {
                 if let Some((account, user)) = &judged.opened {
                     accounts.insert(*account, user.clone());
                 }
-                if let Some((account, currency, _, after)) = &judged.around {
-                    ledger.insert(position(entry), (entry, judged));
+                for (posting, (account, currency, _, after)) in judged.around.iter().enumerate() {
+                    ledger.insert(position(entry, posting), (entry, judged, posting));
                     if judged.ending == Ending::Success {
                         balances.insert((*account, (*currency).to_owned()), after.clone());
                     }
@@ -104,8 +110,28 @@ pub fn disk_is_exact(disk: &Disk, log: &[(Entry, Judged)]) {
         ledger.keys().collect::<Vec<_>>(),
         "ledger positions"
     );
-    for (place, (entry, judged)) in &ledger {
-        entry_is_right(&disk.ledger[place], entry, judged);
+    for (place, (entry, judged, posting)) in &ledger {
+        entry_is_right(&disk.ledger[place], entry, judged, *posting);
+        let landed = disk.landed.get(place);
+        match &entry.meaning {
+            Meaning::Leg(flight) => {
+                let landed = landed.unwrap_or_else(|| panic!("a leg without its name: {entry:?}"));
+                assert_eq!(landed.name.to_string(), flight.name);
+                assert_eq!(*landed.user_id, *flight.to.user);
+            }
+            _ => assert!(landed.is_none(), "{landed:?}"),
+        }
+    }
+    assert_eq!(
+        disk.legs
+            .keys()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>(),
+        legs.keys().cloned().collect::<BTreeSet<_>>(),
+        "legs"
+    );
+    for leg in disk.legs.values() {
+        leg_is_right(leg, legs[&leg.name.to_string()]);
     }
     assert_eq!(
         disk.balances.keys().collect::<Vec<_>>(),
@@ -127,19 +153,45 @@ pub fn disk_is_exact(disk: &Disk, log: &[(Entry, Judged)]) {
     }
 }
 
-fn entry_is_right(held: &LedgerEntry, entry: &Entry, judged: &Judged) {
-    let Meaning::Move {
-        person,
-        kind,
-        currency,
-        amount,
-    } = &entry.meaning
-    else {
+fn leg_is_right(leg: &Leg, flight: &Flight) {
+    assert_eq!(*leg.user_id, *flight.to.user);
+    assert_eq!(leg.account_id.get(), flight.to.account);
+    assert_eq!(leg.transaction_id.as_str(), flight.to.transaction_id);
+    assert_eq!(*leg.from_user_id, *flight.from.0);
+    assert_eq!(leg.from_account_id.get(), flight.from.1);
+    assert_eq!(leg.currency.as_str(), flight.currency);
+    assert_eq!(
+        decimal(leg.amount),
+        BigDecimal::from_str(&flight.amount).unwrap()
+    );
+    assert_eq!(leg.issued_at_ms, flight.issued_at_ms);
+}
+
+/// Who asked for what by a posting of the record.
+fn asked(entry: &Entry, posting: usize) -> Option<(&Person, CommandKind, &str, &str)> {
+    match &entry.meaning {
+        Meaning::Bad(_) | Meaning::Open(_) => None,
+        Meaning::Move {
+            person,
+            kind,
+            currency,
+            amount,
+        } => Some((person, *kind, currency, amount)),
+        Meaning::Changes {
+            person, changes, ..
+        } => {
+            let change = &changes[posting];
+            Some((person, change.kind, change.currency, &change.amount))
+        }
+        Meaning::Leg(flight) => Some((&flight.to, flight.kind, flight.currency, &flight.amount)),
+    }
+}
+
+fn entry_is_right(held: &LedgerEntry, entry: &Entry, judged: &Judged, posting: usize) {
+    let Some((person, kind, currency, amount)) = asked(entry, posting) else {
         panic!("a ledger entry of no command: {entry:?}");
     };
-    let Some((_, _, before, after)) = &judged.around else {
-        panic!("a ledger entry without balances: {entry:?}");
-    };
+    let (_, _, before, after) = &judged.around[posting];
     let failure = match judged.ending {
         Ending::Failed(code) => Some(code),
         _ => None,
@@ -147,7 +199,7 @@ fn entry_is_right(held: &LedgerEntry, entry: &Entry, judged: &Judged) {
     assert_eq!(held.failure, failure, "{entry:?}");
     assert_eq!(held.account_id.get(), person.account);
     assert_eq!(held.transaction_id.as_str(), person.transaction_id);
-    assert_eq!((held.kind, held.currency.as_str()), (*kind, *currency));
+    assert_eq!((held.kind, held.currency.as_str()), (kind, currency));
     assert_eq!(decimal(held.amount), BigDecimal::from_str(amount).unwrap());
     assert!(
         same(&held.before, before),
@@ -159,7 +211,7 @@ fn entry_is_right(held: &LedgerEntry, entry: &Entry, judged: &Judged) {
 }
 
 /// A result says what the twin says.
-pub fn result_is_right(result: &ResultRecord, entry: &Entry, judged: &Judged) {
+pub fn result_is_right(result: &ResultRecord, entry: &Entry, judged: &Judged, posting: usize) {
     let ending = match result.status {
         Status::Success => Ending::Success,
         Status::Failed(code) => Ending::Failed(code),
@@ -168,7 +220,7 @@ pub fn result_is_right(result: &ResultRecord, entry: &Entry, judged: &Judged) {
     };
     assert_eq!(ending, judged.ending, "{entry:?}\n{result:?}");
     assert_eq!(result.timestamp_ms, judged.clock_ms);
-    match (&result.around, &judged.around) {
+    match (&result.around, judged.around.get(posting)) {
         (None, None) => {}
         (Some(held), Some((account, currency, before, after))) => {
             assert!(
@@ -180,10 +232,22 @@ pub fn result_is_right(result: &ResultRecord, entry: &Entry, judged: &Judged) {
         }
         _ => panic!("balances where there are none, or the other way: {result:?} {judged:?}"),
     }
-    if let Meaning::Open(person) | Meaning::Move { person, .. } = &entry.meaning {
-        assert!(result.addressed, "{result:?}");
-        assert_eq!(result.transaction_id.as_str(), person.transaction_id);
-        assert_eq!(result.user_id.as_str(), person.user);
+    let person = match &entry.meaning {
+        Meaning::Bad(_) => return,
+        Meaning::Open(person) => person,
+        _ => asked(entry, posting).unwrap().0,
+    };
+    assert!(result.addressed, "{result:?}");
+    assert_eq!(result.transaction_id.as_str(), person.transaction_id);
+    assert_eq!(result.user_id.as_str(), person.user);
+    let leg = match &entry.meaning {
+        Meaning::Leg(flight) => Some(flight.name.clone()),
+        _ => None,
+    };
+    let named = result.counterpart.as_ref().and_then(|other| other.leg);
+    // What its mark alone refuses was not read.
+    if result.kind.is_some() {
+        assert_eq!(named.map(|name| name.to_string()), leg, "{result:?}");
     }
 }
 
@@ -201,4 +265,41 @@ pub fn sums_are_equal(disk: &Disk) {
             image.available.units() + image.frozen.units();
     }
     assert!(sums.values().all(|sum| *sum == 0), "{sums:?}");
+}
+
+/// Money is neither made nor lost by transfers: what left one and did not land is in flight, and a
+/// leg lands once, as a credit or as a refund.
+pub fn money_is_constant(disk: &Disk) {
+    let mut landed: BTreeMap<Position, (LegKind, &LedgerEntry)> = BTreeMap::new();
+    for (position, entry) in &disk.ledger {
+        let Some(leg) = disk
+            .landed
+            .get(position)
+            .filter(|_| entry.failure.is_none())
+        else {
+            continue;
+        };
+        let old = landed.insert(leg.name.debit, (leg.name.kind, entry));
+        assert!(
+            old.is_none(),
+            "one transfer landed twice: {old:?} {entry:?}"
+        );
+        let debit = disk.ledger.get(&leg.name.debit);
+        if let Some(debit) = debit {
+            assert_eq!(debit.kind, CommandKind::Transfer);
+            assert_eq!(debit.failure, None);
+            assert_eq!(
+                (debit.amount, debit.currency, debit.transaction_id),
+                (entry.amount, entry.currency, entry.transaction_id)
+            );
+        }
+    }
+    for (position, entry) in &disk.ledger {
+        let leaves = entry.kind == CommandKind::Transfer && entry.failure.is_none();
+        let leg = LegName {
+            debit: *position,
+            kind: LegKind::Credit,
+        };
+        assert_eq!(leaves, disk.legs.contains_key(&leg), "{entry:?}");
+    }
 }

@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use kilter_engine::{
-    EpochNumber, Generation, Offset, Partition, Position, Term,
-    epoch::{BalanceImage, Cut, DeadLetter, Epoch, OffsetRow, OpenedAccount, RowStep},
+    EpochNumber, Generation, Leg, LegName, Offset, Partition, Position, Term,
+    epoch::{BalanceImage, Cut, DeadLetter, Epoch, Landed, OffsetRow, OpenedAccount, RowStep},
     ledger::LedgerEntry,
     log::{Log, Taken},
     record::{NOT_ISSUED, Record},
@@ -37,6 +37,8 @@ pub struct Disk {
     pub rows: Vec<OffsetRow>,
     pub balances: BTreeMap<(u64, String), BalanceImage>,
     pub ledger: BTreeMap<Position, LedgerEntry>,
+    pub landed: BTreeMap<Position, Landed>,
+    pub legs: BTreeMap<LegName, Leg>,
     pub accounts: BTreeMap<u64, String>,
     pub dead: BTreeMap<(u32, u64), DeadLetter>,
     pub results: BTreeMap<Position, ResultRecord>,
@@ -52,6 +54,8 @@ impl Disk {
             rows,
             balances: BTreeMap::new(),
             ledger: BTreeMap::new(),
+            landed: BTreeMap::new(),
+            legs: BTreeMap::new(),
             accounts: BTreeMap::new(),
             dead: BTreeMap::new(),
             results: BTreeMap::new(),
@@ -84,10 +88,13 @@ impl Disk {
         }
         for entry in &changes.ledger {
             let place = (entry.account_id.get(), entry.currency.to_string());
+            // A credit may have failed for naming the account of somebody else.
             assert!(
-                self.balances
-                    .get(&place)
-                    .is_none_or(|image| image.partition == entry.position.partition),
+                entry.failure.is_some()
+                    || self
+                        .balances
+                        .get(&place)
+                        .is_none_or(|image| image.partition == entry.position.partition),
                 "a balance's image names another partition than its records: {entry:?}"
             );
             let old = self.ledger.insert(entry.position, *entry);
@@ -95,6 +102,13 @@ impl Disk {
                 old.is_none(),
                 "two effects of one record: {entry:?} {old:?}"
             );
+        }
+        for (position, landed) in &changes.landed {
+            self.landed.insert(*position, landed.clone());
+        }
+        for leg in &changes.legs {
+            let old = self.legs.insert(leg.name, leg.clone());
+            assert!(old.is_none(), "one leg twice: {leg:?} {old:?}");
         }
         for account in &changes.opened {
             let old = self
@@ -132,6 +146,8 @@ pub struct Changes {
     pub rows: Vec<RowStep>,
     balances: Vec<BalanceImage>,
     ledger: Vec<LedgerEntry>,
+    landed: Vec<(Position, Landed)>,
+    legs: Vec<Leg>,
     opened: Vec<OpenedAccount>,
     dead_letters: Vec<DeadLetter>,
 }
@@ -144,6 +160,15 @@ impl Changes {
             rows: epoch.rows.to_vec(),
             balances: parts().flat_map(|part| &part.balances).copied().collect(),
             ledger: parts().flat_map(|part| &part.ledger).copied().collect(),
+            landed: parts()
+                .flat_map(|part| {
+                    let of = |landed: &Landed| {
+                        (part.ledger[landed.entry as usize].position, landed.clone())
+                    };
+                    part.landed.iter().map(of)
+                })
+                .collect(),
+            legs: parts().flat_map(|part| &part.legs).cloned().collect(),
             opened: parts().flat_map(|part| &part.opened).cloned().collect(),
             dead_letters: parts()
                 .flat_map(|part| &part.dead_letters)

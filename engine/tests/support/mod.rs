@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod disk;
+pub mod flights;
 pub mod rng;
 pub mod topology;
 pub mod traffic;

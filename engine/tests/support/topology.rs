@@ -248,12 +248,24 @@ pub fn load(
             .balance(image.account_id, image.currency, state)
             .unwrap();
     }
-    let ledger = disk.ledger.values();
-    for entry in ledger.filter(|entry| mine(entry.account_id.get())) {
-        let start = starts
-            .iter()
-            .find(|start| start.partition() == entry.position.partition)
-            .unwrap();
+    for entry in disk.ledger.values() {
+        let mut starts = starts.iter();
+        let start = starts.find(|start| start.partition() == entry.position.partition);
+        let Some(start) = start else {
+            continue;
+        };
+        if let Some(landed) = disk.landed.get(&entry.position) {
+            loader
+                .remembered_leg(
+                    &landed.user_id,
+                    &landed.name,
+                    entry.position.partition,
+                    entry.remembered_ms,
+                    start.clock_ms(),
+                )
+                .unwrap();
+            continue;
+        }
         loader
             .remembered(
                 entry.account_id,
