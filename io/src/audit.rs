@@ -19,6 +19,7 @@ pub use offsets::against_log;
 pub use report::{Found, Kind, Report};
 
 use crate::{
+    flights::Flights,
     kafka::{KafkaError, TopicLedger},
     mysql::{MysqlError, MysqlReader, StoreSettings},
     rows::{AccountRow, BalanceRow, LedgerRow},
@@ -64,6 +65,7 @@ pub fn audit(
 ) -> Result<Report, AuditError> {
     let mut report = Report::default();
     let positions = positions(store, audited, &mut report)?;
+    let mut flights = Flights::default();
     let mut last = i64::MIN;
     loop {
         let accounts = store.accounts_behind(last, ACCOUNTS)?;
@@ -84,13 +86,36 @@ pub fn audit(
             &positions,
             &accounts,
             (first, last),
+            &mut flights,
             &mut report,
         )?;
         progress(report.entries);
         if is_last {
-            return Ok(report);
+            break;
         }
     }
+    let is_whole = audited.topic.is_none_or(TopicLedger::is_whole);
+    legs_in_flight(store, (flights, is_whole), &mut report)?;
+    Ok(report)
+}
+
+/// Tells what is in flight, and holds it against the outbox.
+fn legs_in_flight(
+    store: &mut MysqlReader,
+    (flights, is_whole): (Flights, bool),
+    report: &mut Report,
+) -> Result<(), AuditError> {
+    let (in_flight, wrong) = flights.finish(is_whole);
+    for what in wrong {
+        report.differs(Kind::Leg, || what);
+    }
+    for name in store.legs_missing(&in_flight.names)? {
+        report.differs(Kind::Leg, || {
+            format!("the leg {name} is in flight, but not in the outbox")
+        });
+    }
+    report.in_flight = in_flight;
+    Ok(())
 }
 
 fn positions(
@@ -126,6 +151,7 @@ fn some(
     positions: &Positions,
     accounts: &BTreeMap<u64, AccountRow>,
     range: (i64, i64),
+    flights: &mut Flights,
     report: &mut Report,
 ) -> Result<(), AuditError> {
     for row in accounts.values() {
@@ -143,6 +169,13 @@ fn some(
     let mut present: Option<Account<'_>> = None;
     let each = |entry: LedgerRow| {
         report.entries += 1;
+        if let Some(what) = flights.entry(&entry) {
+            report.differs(Kind::Leg, || what);
+        }
+        if account::has_no_account(&entry) {
+            account::without_account(&entry, positions, report);
+            return Ok(());
+        }
         let id = entry.account_id;
         if let Some(other) = present.take_if(|account| account.id() != id) {
             other.finish(&mut balances, report);

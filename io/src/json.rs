@@ -178,6 +178,9 @@ impl Serialize for LedgerJson<'_> {
         if let Some(remembered_at_ms) = &row.remembered_at_ms {
             map.serialize_entry("rememberedAt", remembered_at_ms)?;
         }
+        if let Some(leg) = &row.leg {
+            map.serialize_entry("legName", leg)?;
+        }
         map.end()
     }
 }

@@ -17,6 +17,7 @@ mod claimer;
 mod client;
 mod dead_letter;
 mod error;
+mod events;
 #[allow(unsafe_code, reason = "as in `client`")]
 mod identity;
 mod log;
@@ -34,6 +35,7 @@ pub use affinity::off_cores;
 pub use claimer::Claimer;
 pub use client::CommandConsumer;
 pub use error::KafkaError;
+pub use events::{Acknowledged, Event, EventProducer, NotHanded};
 pub use identity::{LogIdentity, PartitionRange, is_known};
 pub use log::{KafkaLog, LogStart};
 pub use producer::CommandProducer;

@@ -69,6 +69,8 @@ pub struct LedgerRow {
     pub created_at_ms: i64,
     /// From when the id is remembered, if later than that.
     pub remembered_at_ms: Option<i64>,
+    /// The name of the leg that it is of.
+    pub leg: Option<String>,
 }
 
 /// A dead letter, with what the log knows of its original.

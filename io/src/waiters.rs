@@ -41,6 +41,8 @@ struct Waiter<T> {
     user: Box<str>,
     transaction_id: Box<str>,
     until: Instant,
+    /// How many results make it whole.
+    postings: usize,
     results: Vec<T>,
     hear: Hear<T>,
 }
@@ -67,8 +69,15 @@ impl<T> Default for Waiters<T> {
 }
 
 impl<T> Waiters<T> {
-    /// Waits for the outcome of a user's transaction id until a moment.
-    pub fn wait(&self, user: &str, transaction_id: &str, until: Instant, hear: Hear<T>) -> Ticket {
+    /// Waits for the outcome of a user's transaction id, a command of so many postings, until a
+    /// moment.
+    pub fn wait(
+        &self,
+        (user, transaction_id): (&str, &str),
+        postings: usize,
+        until: Instant,
+        hear: Hear<T>,
+    ) -> Ticket {
         let key = IdHash::of(user.as_bytes(), transaction_id.as_bytes());
         // Relaxed: only a name; the locks order the rest.
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -77,6 +86,7 @@ impl<T> Waiters<T> {
             user: user.into(),
             transaction_id: transaction_id.into(),
             until,
+            postings,
             results: Vec::new(),
             hear,
         };
@@ -103,9 +113,16 @@ impl<T> Waiters<T> {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Passes a result on to whoever waits for it; `result` makes a copy for each of them. `last`
-    /// says that the command has no further posting.
-    pub fn tell(&self, user: &str, id: &str, last: bool, result: impl Fn() -> T) {
+    /// Passes the result of a posting, by its number, on to whoever waits for it; `result` makes a
+    /// copy for each of them. `refused` says that there is none for any other posting. Results of
+    /// one command come in order; after a crash they come again, from the first.
+    pub fn tell(
+        &self,
+        (user, id): (&str, &str),
+        posting: usize,
+        refused: bool,
+        result: impl Fn() -> T,
+    ) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -121,8 +138,13 @@ impl<T> Waiters<T> {
                 index += 1;
                 continue;
             }
-            waiter.results.push(result());
-            if last {
+            if posting == 0 {
+                waiter.results.clear();
+            }
+            if posting == waiter.results.len() {
+                waiter.results.push(result());
+            }
+            if refused || waiter.results.len() >= waiter.postings {
                 done.push(waiters.swap_remove(index));
             } else {
                 index += 1;
@@ -192,7 +214,7 @@ mod tests {
         let heard = Arc::clone(heard);
         let until = Instant::now() + Duration::from_millis(ms);
         let hear = move |waited| heard.lock().push((name, waited));
-        waiters.wait(user, "t", until, Box::new(hear))
+        waiters.wait((user, "t"), 1, until, Box::new(hear))
     }
 
     #[test]
@@ -202,11 +224,11 @@ mod tests {
         wait(&waiters, &heard, "one", "ann", 60_000);
         wait(&waiters, &heard, "two", "ann", 60_000);
         wait(&waiters, &heard, "bob", "bob", 60_000);
-        waiters.tell("ann", "other", true, || 1);
-        waiters.tell("anna", "t", true, || 2);
+        waiters.tell(("ann", "other"), 0, false, || 1);
+        waiters.tell(("anna", "t"), 0, false, || 2);
         assert_eq!(heard.lock().len(), 0);
-        waiters.tell("ann", "t", true, || 3);
-        waiters.tell("ann", "t", true, || 4);
+        waiters.tell(("ann", "t"), 0, false, || 3);
+        waiters.tell(("ann", "t"), 0, false, || 4);
         let mut names: Vec<_> = heard.lock().iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         assert_eq!(names, ["one", "two"]);
@@ -219,12 +241,26 @@ mod tests {
     #[test]
     fn postings_are_heard_together() {
         let waiters = Waiters::default();
-        let heard = Heard::default();
-        wait(&waiters, &heard, "one", "ann", 60_000);
-        waiters.tell("ann", "t", false, || 1);
+        let heard = Arc::<Mutex<Vec<Waited<u8>>>>::default();
+        let wait = |id: &str| {
+            let heard = Arc::clone(&heard);
+            let until = Instant::now() + Duration::from_secs(60);
+            let hear = move |waited| heard.lock().push(waited);
+            waiters.wait(("ann", id), 2, until, Box::new(hear));
+        };
+        wait("t");
+        // The end of what was told to others before.
+        waiters.tell(("ann", "t"), 1, false, || 9);
+        waiters.tell(("ann", "t"), 0, false, || 1);
+        // Told again from the first, after a crash.
+        waiters.tell(("ann", "t"), 0, false, || 2);
         assert_eq!(heard.lock().len(), 0);
-        waiters.tell("ann", "t", true, || 2);
-        assert_eq!(*heard.lock(), [("one", Waited::Ended(vec![1, 2]))]);
+        waiters.tell(("ann", "t"), 1, false, || 3);
+        assert_eq!(*heard.lock(), [Waited::Ended(vec![2, 3])]);
+        wait("r");
+        waiters.tell(("ann", "r"), 0, true, || 4);
+        assert_eq!(heard.lock()[1], Waited::Ended(vec![4]));
+        assert_eq!(waiters.count(), 0);
     }
 
     #[test]

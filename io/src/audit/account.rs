@@ -57,6 +57,12 @@ pub(super) struct Account<'a> {
     purses: BTreeMap<String, Purse>,
     /// When each id was remembered, as far as a window may still reach.
     ids: HashMap<String, i64>,
+    /// The same for the names of legs.
+    legs: HashMap<String, i64>,
+    /// The record of the last entry.
+    last: Option<(u32, u32, u64)>,
+    /// What would be wrong with the last entry, were it not of a command with several postings.
+    alone: Option<String>,
     ids_max: usize,
     positions: &'a Positions,
     /// Whether the ledger holds every entry there ever was.
@@ -86,6 +92,9 @@ impl<'a> Account<'a> {
             row,
             purses: BTreeMap::new(),
             ids: HashMap::new(),
+            legs: HashMap::new(),
+            last: None,
+            alone: None,
             ids_max: IDS_MAX,
             positions,
             is_whole,
@@ -117,6 +126,10 @@ impl<'a> Account<'a> {
         {
             report.differs(kind, || format!("{}: {what}", place(entry)));
         }
+        let is_next = self.last == Some((entry.generation, entry.partition, entry.offset));
+        if let (false, Some(what)) = (is_next, self.alone.take()) {
+            report.differs(Kind::Ledger, || what);
+        }
         self.id_is_new(entry, report);
         let is_whole = self.is_whole;
         let purse = self
@@ -140,8 +153,16 @@ impl<'a> Account<'a> {
                 });
             }
         }
-        if let Some(what) = contradiction(entry, &amounts, before.version) {
-            report.differs(Kind::Ledger, || format!("{}: {what}", place(entry)));
+        match contradiction(entry, &amounts, before.version) {
+            None => {}
+            // A posting fails with the others of its command, whatever its own balance allows.
+            Some(Wrong::Outcome(_)) if entry.error_code.is_some() && entry.posting > 0 => {}
+            Some(Wrong::Outcome(what)) if entry.error_code.is_some() => {
+                self.alone = Some(format!("{}: {what}", place(entry)));
+            }
+            Some(Wrong::Outcome(what) | Wrong::Always(what)) => {
+                report.differs(Kind::Ledger, || format!("{}: {what}", place(entry)));
+            }
         }
         // From what it says, so that one difference is not told again at every later entry.
         purse.state = BalanceState {
@@ -178,9 +199,18 @@ impl<'a> Account<'a> {
             });
             return;
         };
+        let record = (entry.generation, entry.partition, entry.offset);
+        if entry.posting > 0 && self.last == Some(record) {
+            // One command's postings share its id.
+            return;
+        }
+        self.last = Some(record);
         let clock_ms = entry.created_at_ms;
         let remembered_ms = entry.remembered_at_ms.unwrap_or(clock_ms).max(clock_ms);
-        let before = self.ids.insert(entry.transaction_id.clone(), remembered_ms);
+        let before = match &entry.leg {
+            Some(leg) => self.legs.insert(leg.clone(), remembered_ms),
+            None => self.ids.insert(entry.transaction_id.clone(), remembered_ms),
+        };
         let part_ms = ((window_ms + PARTS - 1) / PARTS).max(1);
         if let Some(before_ms) = before
             && clock_ms.div_euclid(part_ms) - before_ms.div_euclid(part_ms) <= PARTS
@@ -194,10 +224,11 @@ impl<'a> Account<'a> {
                 )
             });
         }
-        if self.ids.len() > self.ids_max {
+        if self.ids.len() + self.legs.len() > self.ids_max {
             let oldest_ms = clock_ms - 2 * self.positions.longest_ms();
             self.ids.retain(|_, at| *at >= oldest_ms);
-            self.ids_max = (2 * self.ids.len()).max(IDS_MAX);
+            self.legs.retain(|_, at| *at >= oldest_ms);
+            self.ids_max = (2 * (self.ids.len() + self.legs.len())).max(IDS_MAX);
         }
     }
 
@@ -207,6 +238,9 @@ impl<'a> Account<'a> {
         balances: &mut BTreeMap<(u64, String), BalanceRow>,
         report: &mut Report,
     ) {
+        if let Some(what) = self.alone {
+            report.differs(Kind::Ledger, || what);
+        }
         for (currency, purse) in self.purses {
             let name = format!("account {} {currency}", self.id as i64);
             let Some(held) = balances.remove(&(self.id, currency)) else {
@@ -241,6 +275,33 @@ impl<'a> Account<'a> {
     }
 }
 
+/// Whether it is of a credit that failed for want of the account that it names: it says nothing of
+/// that account, which may be somebody else's, or nobody's.
+pub(super) fn has_no_account(entry: &LedgerRow) -> bool {
+    let code = entry.error_code.as_deref();
+    entry.kind == CommandKind::Credit.as_str()
+        && matches!(code, Some("ACCOUNT_NOT_FOUND" | "ACCOUNT_MISMATCH"))
+}
+
+/// Looks at such an entry.
+pub(super) fn without_account(entry: &LedgerRow, positions: &Positions, report: &mut Report) {
+    if let Some((kind, what)) = positions.misplaced(entry, &entry.user_id) {
+        report.differs(kind, || format!("{}: {what}", place(entry)));
+    }
+    let around = [
+        &entry.available_before,
+        &entry.available_after,
+        &entry.frozen_before,
+        &entry.frozen_after,
+    ];
+    let zero = |text: &&String| text.parse() == Ok(Amount::ZERO);
+    if !around.iter().all(zero) || entry.version != 0 {
+        report.differs(Kind::Ledger, || {
+            format!("{}: balances of an account that is not there", place(entry))
+        });
+    }
+}
+
 /// The amounts of an entry, before and after.
 struct Amounts {
     amount: Amount,
@@ -262,8 +323,16 @@ impl Amounts {
     }
 }
 
+/// What is wrong with an entry, in words.
+enum Wrong {
+    /// It should have ended otherwise, were it a command of its own.
+    Outcome(String),
+    /// It cannot be.
+    Always(String),
+}
+
 /// What an entry says that cannot be, whatever was before it, in words.
-fn contradiction(entry: &LedgerRow, amounts: &Amounts, version: u64) -> Option<String> {
+fn contradiction(entry: &LedgerRow, amounts: &Amounts, version: u64) -> Option<Wrong> {
     let both = [
         amounts.available.0,
         amounts.available.1,
@@ -271,19 +340,20 @@ fn contradiction(entry: &LedgerRow, amounts: &Amounts, version: u64) -> Option<S
         amounts.frozen.1,
     ];
     if both.iter().any(|amount| amount.is_negative()) {
-        return Some("an amount around it is negative".into());
+        return Some(Wrong::Always("an amount around it is negative".into()));
     }
     if amounts.amount <= Amount::ZERO {
-        return Some(format!("its amount is {}", amounts.amount));
+        return Some(Wrong::Always(format!("its amount is {}", amounts.amount)));
     }
     let Some(kind) = CommandKind::parse(&entry.kind).and_then(CommandKind::moves) else {
-        return Some(format!("no command has the type {:?}", entry.kind));
+        let what = format!("no command has the type {:?}", entry.kind);
+        return Some(Wrong::Always(what));
     };
     let code = match &entry.error_code {
         None => None,
         Some(text) => match Code::parse(text) {
             Some(code) => Some(code),
-            None => return Some(format!("no command ends as {text:?}")),
+            None => return Some(Wrong::Always(format!("no command ends as {text:?}"))),
         },
     };
     let before = BalanceState {
@@ -291,27 +361,30 @@ fn contradiction(entry: &LedgerRow, amounts: &Amounts, version: u64) -> Option<S
         frozen: amounts.frozen.0,
         version,
     };
-    let (right, outcome) = outcome(kind, before, amounts.amount);
-    if outcome != code {
-        let word = |code: Option<Code>| code.map_or("SUCCESS", Code::as_str);
-        return Some(format!(
-            "it ended as {}, should be {}",
-            word(code),
-            word(outcome)
-        ));
-    }
+    let (made, outcome) = outcome(kind, before, amounts.amount);
+    // What failed changes nothing, for whatever reason.
+    let right = if code.is_some() { before } else { made };
     let facts = [
         ("available", right.available, amounts.available.1),
         ("frozen", right.frozen, amounts.frozen.1),
     ];
     if let Some((what, right, held)) = facts.into_iter().find(|(_, right, held)| right != held) {
-        return Some(format!("{what} after it is {held}, should be {right}"));
+        let what = format!("{what} after it is {held}, should be {right}");
+        return Some(Wrong::Always(what));
     }
-    (right.version != entry.version).then(|| {
-        format!(
+    if right.version != entry.version {
+        return Some(Wrong::Always(format!(
             "the version after it is {}, should be {}",
             entry.version, right.version
-        )
+        )));
+    }
+    let word = |code: Option<Code>| code.map_or("SUCCESS", Code::as_str);
+    (outcome != code).then(|| {
+        Wrong::Outcome(format!(
+            "it ended as {}, should be {}",
+            word(code),
+            word(outcome)
+        ))
     })
 }
 

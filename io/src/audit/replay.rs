@@ -282,18 +282,19 @@ impl PartitionReplay<'_> {
         report: &mut Report,
     ) -> Result<(), AuditError> {
         let part = replayed.take();
-        for image in part.balances {
+        for image in &part.balances {
             made.balances
-                .insert((image.account_id.get(), image.currency), image);
+                .insert((image.account_id.get(), image.currency), *image);
         }
-        for opened in part.opened {
+        for opened in &part.opened {
             made.accounts
-                .insert(opened.account_id.get(), opened.user_id);
+                .insert(opened.account_id.get(), opened.user_id.clone());
         }
         let mut entries: BTreeMap<(u64, u16), LedgerRow> = part
             .ledger
             .iter()
-            .map(partition::as_row)
+            .enumerate()
+            .map(|(index, entry)| partition::as_row(entry, part.landed(index)))
             .map(|row| ((row.offset, row.posting), row))
             .collect();
         let place = (self.generation, self.partition);

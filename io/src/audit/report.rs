@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use crate::flights::InFlight;
+
 /// How many differences of a kind are told in words.
 const FIRST: usize = 5;
 
@@ -20,6 +22,8 @@ pub enum Kind {
     Offset,
     /// The log does not go on where the store ends.
     Log,
+    /// A leg of a transfer does not agree with its debit, or is not in the outbox.
+    Leg,
     /// The log, applied once more, makes something else.
     Replay,
 }
@@ -33,6 +37,7 @@ impl fmt::Display for Kind {
             Self::Account => "accounts",
             Self::Offset => "offsets",
             Self::Log => "log",
+            Self::Leg => "legs of transfers",
             Self::Replay => "replay",
         })
     }
@@ -60,6 +65,8 @@ pub struct Report {
     pub entries: u64,
     /// Records that were applied once more.
     pub replayed: u64,
+    /// Legs of transfers that have left and not landed.
+    pub in_flight: InFlight,
     /// Differences by kind.
     pub differences: BTreeMap<Kind, Found>,
 }

@@ -14,6 +14,7 @@ use super::{
     dir::DataDir,
     error::EmbeddedError,
     input::{Input, InputLine},
+    mover::PendingLeg,
     schema,
 };
 
@@ -102,6 +103,11 @@ impl CommandLog {
         self.end
     }
 
+    /// The time of the last record, in ms since 1970.
+    pub(super) fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
     pub(super) fn db(&self) -> &Db {
         &self.db
     }
@@ -149,7 +155,74 @@ impl CommandLog {
         Ok(appended)
     }
 
-    fn transact<'a>(
+    /// Appends legs, each at most once ever: its name is kept in the same transaction. Those that
+    /// are in the log already are passed over.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then nothing of the batch is in the log.
+    pub fn append_legs(
+        &mut self,
+        legs: &[PendingLeg],
+        now_ms: i64,
+    ) -> Result<Appended, EmbeddedError> {
+        let failed = self.db.failed("look for legs in the log");
+        let mut fresh = Vec::with_capacity(legs.len());
+        {
+            let mut known = self
+                .db
+                .connection
+                .prepare_cached(
+                    "SELECT 1 FROM outbox_events
+                     WHERE user_id = ?1 AND transaction_id = ?2 AND leg = ?3",
+                )
+                .map_err(&failed)?;
+            for leg in legs {
+                let id = leg.transaction_id.as_bytes();
+                if !known
+                    .exists(params![leg.user_id, id, leg.name])
+                    .map_err(&failed)?
+                {
+                    fresh.push(leg);
+                }
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(Appended {
+                first: self.end,
+                end: self.end,
+            });
+        }
+        // It is issued when it comes into the log: so it never expires on its way.
+        let issued_at_ms = now_ms.max(self.last_ms);
+        let records = fresh.iter().map(|leg| NewRecord {
+            value: &leg.payload,
+            issued_at_ms: Some(issued_at_ms),
+            full: None,
+        });
+        let first = self.end.get();
+        let names = fresh.clone();
+        self.transact(records, now_ms, move |transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO outbox_events
+                 (user_id, transaction_id, leg, event_id, record_offset, issued_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for (offset, leg) in (first..).zip(names) {
+                insert.execute(params![
+                    leg.user_id,
+                    leg.transaction_id.as_bytes(),
+                    leg.name,
+                    format!("leg:{}", leg.name),
+                    offset as i64,
+                    issued_at_ms,
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn transact<'a>(
         &mut self,
         records: impl Iterator<Item = NewRecord<'a>>,
         now_ms: i64,

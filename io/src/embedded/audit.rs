@@ -4,12 +4,13 @@
 //! snapshot. What each record must have done is worked out again with plain integers, apart from
 //! the engine's own rules; only the decoder is shared.
 
+mod against;
 mod ending;
 mod state;
 
 use rusqlite::Rows;
 
-use kilter_engine::{Offset, epoch::OffsetRow, hash::key_hash, record::Record};
+use kilter_engine::{Offset, POSTINGS_MAX, epoch::OffsetRow, hash::key_hash, record::Record};
 
 use super::{
     GENERATION, PARTITION,
@@ -20,7 +21,10 @@ use super::{
     reader::{StoreReader, entry},
     rows, start,
 };
-use crate::rows::LedgerRow;
+use crate::{
+    flights::{Flights, InFlight},
+    rows::LedgerRow,
+};
 use ending::Letter;
 use state::State;
 
@@ -47,6 +51,8 @@ pub struct AuditReport {
     pub accounts: u64,
     /// Balances.
     pub balances: u64,
+    /// Legs of transfers that have left and not landed.
+    pub in_flight: InFlight,
     /// How many differences there are.
     pub differences: u64,
     /// The first of them, in words.
@@ -76,6 +82,7 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
     let mut report = AuditReport::default();
     let offsets = rows::read(db)?;
     let mut state = State::new(start::windows(db)?);
+    let mut flights = Flights::default();
     let failed = db.failed("read it");
 
     let mut ledger = db
@@ -83,7 +90,8 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
         .prepare(
             "SELECT generation, partition, offset, posting, account_id, NULL, currency_code,
                     transaction_id, type, amount, available_before, available_after,
-                    frozen_before, frozen_after, version, error_code, created_at, remembered_at
+                    frozen_before, frozen_after, version, error_code, created_at, remembered_at,
+                    leg
              FROM balance_transactions ORDER BY generation, partition, offset, posting",
         )
         .map_err(&failed)?;
@@ -150,7 +158,15 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
         }
         report.records += 1;
         let refused = notes.contains(&(number, "REFUSE".to_owned()));
-        one(&record, refused, &entries, &letter, &mut state, &mut report);
+        one(
+            &record,
+            refused,
+            &entries,
+            &letter,
+            &mut state,
+            &mut flights,
+            &mut report,
+        );
     }
     for (offset, _) in ledger.rest()? {
         report.differs(format!("offset {offset}: a ledger entry of no record"));
@@ -169,6 +185,10 @@ pub fn audit(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<AuditReport
     state.against_accounts(&reader, &mut report)?;
     state.against_claims(db, &mut report)?;
     state.against_balances(&reader, &mut report)?;
+    state.against_legs(db, &mut report)?;
+    let (in_flight, wrong) = flights.finish(true);
+    report.in_flight = in_flight;
+    wrong.into_iter().for_each(|what| report.differs(what));
     db.batch("end reading", "COMMIT")?;
     Ok(report)
 }
@@ -180,6 +200,7 @@ fn one(
     entries: &[(u64, LedgerRow)],
     letter: &[(u64, Letter)],
     state: &mut State,
+    flights: &mut Flights,
     report: &mut AuditReport,
 ) {
     let offset = record.offset;
@@ -194,10 +215,17 @@ fn one(
         (ending::Ending::Opened | ending::Ending::Duplicate, [], []) => {
             report.duplicates += u64::from(expected == ending::Ending::Duplicate);
         }
-        (ending::Ending::Answered(answer), [(_, held)], []) => {
-            report.entries += 1;
-            if let Some(what) = answer.differs_from(held) {
-                report.differs(format!("offset {offset}: {what}"));
+        (ending::Ending::Answered(answers), held, []) if answers.len() == held.len() => {
+            for (posting, (answer, (_, held))) in (0..).zip(answers.iter().zip(held)) {
+                report.entries += 1;
+                if let Some(what) = flights.entry(held) {
+                    report.differs(what);
+                }
+                let other = (held.posting != posting)
+                    .then(|| format!("its posting is {}, should be {posting}", held.posting));
+                if let Some(what) = other.or_else(|| answer.differs_from(held)) {
+                    report.differs(format!("offset {offset}: {what}"));
+                }
             }
         }
         _ => report.differs(format!(
@@ -215,8 +243,8 @@ fn entries_of_the_log(
     report: &mut AuditReport,
 ) -> Vec<(u64, LedgerRow)> {
     entries.retain(|(offset, row)| {
-        let is_one =
-            (row.generation, row.partition, row.posting) == (GENERATION.get(), PARTITION.get(), 0);
+        let is_one = (row.generation, row.partition) == (GENERATION.get(), PARTITION.get())
+            && usize::from(row.posting) < POSTINGS_MAX;
         if !is_one {
             report.differs(format!(
                 "offset {offset}: a ledger entry of generation {}, partition {}, posting {}, of \

@@ -156,7 +156,7 @@ fn ids(
     let mut statement = db
         .connection
         .prepare(
-            "SELECT account_id, transaction_id, created_at, remembered_at
+            "SELECT account_id, transaction_id, created_at, remembered_at, leg, leg_user
              FROM balance_transactions
              ORDER BY generation DESC, partition DESC, offset DESC, posting DESC",
         )
@@ -174,8 +174,21 @@ fn ids(
             })?;
         let later_ms: Option<i64> = row.get(3).map_err(&failed)?;
         let remembered_ms = later_ms.unwrap_or(created_ms);
-        let account_id = account_id(store, number)?;
-        loader.remembered(account_id, id, PARTITION, remembered_ms, clock_ms)?;
+        let leg: Option<String> = row.get(4).map_err(&failed)?;
+        if let Some(leg) = leg {
+            let unread = || {
+                db.corrupt(format!(
+                    "the leg {leg:?} of account {number} cannot be read"
+                ))
+            };
+            let name = leg.parse().map_err(|_| unread())?;
+            let user: Vec<u8> = row.get(5).map_err(&failed)?;
+            let user = String::from_utf8(user).map_err(|_| unread())?;
+            loader.remembered_leg(&user, &name, PARTITION, remembered_ms, clock_ms)?;
+        } else {
+            let account_id = account_id(store, number)?;
+            loader.remembered(account_id, id, PARTITION, remembered_ms, clock_ms)?;
+        }
         told.count(|now| &mut now.ids);
     }
     Ok(())

@@ -14,6 +14,20 @@ use super::{
 };
 use crate::rows::{AccountRow, BalanceRow, DeadLetterRow, LedgerRow};
 
+/// Ledger entries with their users, in the columns that [`entry`] reads.
+macro_rules! entries {
+    () => {
+        "SELECT generation, partition, offset, posting, account_id,
+                coalesce(leg_user, user_id), currency_code,
+                transaction_id, type, amount, available_before, available_after,
+                frozen_before, frozen_after, version, error_code,
+                t.created_at, remembered_at, leg
+         FROM balance_transactions AS t LEFT JOIN accounts AS a ON a.id = t.account_id"
+    };
+}
+
+pub(super) use entries;
+
 /// A store, for reading. Each method sees one consistent state.
 #[derive(Debug)]
 pub struct StoreReader {
@@ -91,15 +105,7 @@ impl StoreReader {
         self.every(
             "SELECT id, user_id, shard_id, state, created_at FROM accounts ORDER BY id",
             None,
-            |row| {
-                Ok(AccountRow {
-                    account_id: row.get::<_, i64>(0)? as u64,
-                    user_id: text_of(row, 1)?,
-                    shard_id: row.get(2)?,
-                    state: row.get(3)?,
-                    created_at_ms: row.get(4)?,
-                })
-            },
+            account,
             each,
         )
     }
@@ -115,17 +121,33 @@ impl StoreReader {
         each: impl FnMut(LedgerRow) -> Result<(), E>,
     ) -> Result<(), E> {
         self.every(
-            "SELECT generation, partition, offset, posting, account_id, user_id, currency_code,
-                    transaction_id, type, amount, available_before, available_after,
-                    frozen_before, frozen_after, version, error_code,
-                    t.created_at, remembered_at
-             FROM balance_transactions AS t LEFT JOIN accounts AS a ON a.id = t.account_id
-             WHERE ?1 IS NULL OR account_id = ?1
-             ORDER BY generation, partition, offset, posting",
+            concat!(
+                entries!(),
+                " WHERE ?1 IS NULL OR account_id = ?1
+                 ORDER BY generation, partition, offset, posting"
+            ),
             account_id.map(|account| account.get() as i64),
             entry,
             each,
         )
+    }
+
+    /// The ledger entries of the record at an offset, by posting.
+    pub(super) fn ledger_at(&self, offset: u64) -> Result<Vec<LedgerRow>, EmbeddedError> {
+        let mut entries = Vec::new();
+        self.every::<_, EmbeddedError>(
+            concat!(
+                entries!(),
+                " WHERE generation = 1 AND partition = 0 AND offset = ?1 ORDER BY posting"
+            ),
+            Some(offset as i64),
+            entry,
+            |entry| {
+                entries.push(entry);
+                Ok(())
+            },
+        )?;
+        Ok(entries)
     }
 
     /// Dead letters by partition and offset.
@@ -216,6 +238,16 @@ impl StoreReader {
     }
 }
 
+pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
+    Ok(AccountRow {
+        account_id: row.get::<_, i64>(0)? as u64,
+        user_id: text_of(row, 1)?,
+        shard_id: row.get(2)?,
+        state: row.get(3)?,
+        created_at_ms: row.get(4)?,
+    })
+}
+
 fn balance(row: &Row<'_>) -> rusqlite::Result<BalanceRow> {
     Ok(BalanceRow {
         account_id: row.get::<_, i64>(0)? as u64,
@@ -246,6 +278,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
         error_code: row.get(15)?,
         created_at_ms: row.get(16)?,
         remembered_at_ms: row.get(17)?,
+        leg: row.get(18)?,
     })
 }
 

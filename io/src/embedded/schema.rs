@@ -2,8 +2,6 @@
 
 use super::{connection::Db, error::EmbeddedError};
 
-const FORMAT: i32 = 1;
-
 /// Which of the two files.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -27,15 +25,22 @@ impl Kind {
         }
     }
 
-    fn tables(self) -> &'static str {
+    /// The tables, from the first format to the present one: each piece of SQL makes the next.
+    fn steps(self) -> &'static [&'static str] {
         match self {
-            Self::Log => LOG,
-            Self::Store => STORE,
+            Self::Log => &[LOG, LOG_2],
+            Self::Store => &[STORE, STORE_2],
         }
+    }
+
+    /// The present format.
+    fn format(self) -> i32 {
+        self.steps().len() as i32
     }
 }
 
-/// Makes the tables of a new file, or checks that an old one is ours and not from the future.
+/// Makes the tables of a new file, or checks that an old one is ours and not from the future, and
+/// brings it to the present format.
 /// `identity` is the directory's, written once; returns the one the file has.
 pub(super) fn prepare(db: &Db, kind: Kind, identity: &str) -> Result<String, EmbeddedError> {
     let (application_id, _) = marks(db)?;
@@ -46,9 +51,10 @@ pub(super) fn prepare(db: &Db, kind: Kind, identity: &str) -> Result<String, Emb
             .map_err(db.failed("read its schema"))?;
         if tables == 0 {
             let sql = format!(
-                "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {FORMAT};",
-                kind.tables(),
-                kind.application_id()
+                "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {};",
+                kind.steps().concat(),
+                kind.application_id(),
+                kind.format()
             );
             db.batch("make its tables", &sql)?;
             db.connection
@@ -61,7 +67,23 @@ pub(super) fn prepare(db: &Db, kind: Kind, identity: &str) -> Result<String, Emb
         }
     }
     check(db, kind)?;
+    upgrade(db, kind)?;
     setting(db, "identity")?.ok_or_else(|| db.corrupt("it has no identity"))
+}
+
+/// Makes what newer formats have besides. A crash leaves the old format or the new one.
+fn upgrade(db: &Db, kind: Kind) -> Result<(), EmbeddedError> {
+    let (_, format) = marks(db)?;
+    let missing = kind.steps().get(format.max(0) as usize..);
+    let missing = missing.unwrap_or_default().concat();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let to = kind.format();
+    db.batch(
+        "bring it to the present format",
+        &format!("BEGIN IMMEDIATE; {missing} PRAGMA user_version = {to}; COMMIT"),
+    )
 }
 
 /// Checks that a file is ours and not from the future.
@@ -74,11 +96,11 @@ pub(super) fn check(db: &Db, kind: Kind) -> Result<(), EmbeddedError> {
             application_id,
         });
     }
-    if format > FORMAT {
+    if format > kind.format() {
         return Err(EmbeddedError::Newer {
             file: db.file(),
             found: format,
-            known: FORMAT,
+            known: kind.format(),
         });
     }
     Ok(())
@@ -137,6 +159,20 @@ CREATE TABLE inputs (
     first_line BLOB NOT NULL    -- the digest behind the first line: who might be it
 ) STRICT;
 CREATE INDEX inputs_lines ON inputs (lines);
+";
+
+/// What was accepted for the log: unique for ever over user, transaction id and leg.
+const LOG_2: &str = "
+CREATE TABLE outbox_events (
+    user_id BLOB NOT NULL,
+    transaction_id BLOB NOT NULL,
+    leg TEXT NOT NULL DEFAULT '',   -- a leg's name, OPEN where an account is opened, else empty
+    event_id TEXT NOT NULL,
+    record_offset INTEGER NOT NULL, -- where its record lies
+    request_hash BLOB,              -- SHA-256 of a client's command; NULL for legs
+    issued_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (user_id, transaction_id, leg)
+) STRICT, WITHOUT ROWID;
 ";
 
 const STORE: &str = "
@@ -236,3 +272,65 @@ CREATE TABLE operator_notes (
     PRIMARY KEY (generation, partition, offset, kind)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// The legs of transfers: which leg an entry is of and the user that it was for, and what is to
+/// become a record of the log.
+const STORE_2: &str = "
+ALTER TABLE balance_transactions ADD COLUMN leg TEXT;
+ALTER TABLE balance_transactions ADD COLUMN leg_user BLOB;
+
+CREATE TABLE legs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    user_id BLOB NOT NULL,
+    transaction_id TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    issued_at INTEGER NOT NULL,     -- the clock of the record that it comes from
+    status TEXT NOT NULL            -- PENDING, or SENT once it is in the log
+) STRICT;
+CREATE INDEX legs_pending ON legs (id) WHERE status = 'PENDING';
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_first_format_is_brought_to_the_present_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let db = Db::write(&path).unwrap();
+        let old = format!(
+            "{LOG} PRAGMA application_id = {}; PRAGMA user_version = 1;
+             INSERT INTO settings (name, value) VALUES ('identity', 'old');
+             INSERT INTO records (timestamp_ms, mark, key, value) VALUES (1, 0, x'', x'');",
+            Kind::Log.application_id()
+        );
+        db.batch("make it", &old).unwrap();
+        for _ in 0..2 {
+            assert_eq!(prepare(&db, Kind::Log, "new").unwrap(), "old");
+            assert_eq!(marks(&db).unwrap().1, Kind::Log.format());
+            let rows: (i64, i64) = db
+                .connection
+                .query_row(
+                    "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM outbox_events)",
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .unwrap();
+            assert_eq!(rows, (1, 0));
+        }
+        let of = |path: &std::path::Path| {
+            let db = Db::read(path).unwrap();
+            let mut statement = db
+                .connection
+                .prepare("SELECT sql FROM sqlite_schema ORDER BY name")
+                .unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.map(Result::unwrap).collect::<Vec<Option<String>>>()
+        };
+        let new = folder.path().join("new.db");
+        prepare(&Db::write(&new).unwrap(), Kind::Log, "new").unwrap();
+        assert_eq!(of(&path), of(&new));
+    }
+}

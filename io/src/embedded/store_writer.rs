@@ -1,9 +1,9 @@
 //! One writer's connection: an epoch is one transaction.
 
 use kilter_engine::{
-    Amount, Term,
+    Amount, Leg, Term,
     amount::TEXT_BYTES,
-    epoch::{BalanceImage, Epoch, EpochPart, OffsetRow, RowStep},
+    epoch::{BalanceImage, Epoch, EpochPart, Landed, OffsetRow, RowStep},
     ledger::LedgerEntry,
     record::NOT_ISSUED,
     store::{Committed, Store},
@@ -47,6 +47,7 @@ impl StoreWriter {
         }
         self.write_balances(epoch)?;
         self.write_ledger(epoch)?;
+        self.write_legs(epoch)?;
         self.write_accounts(epoch)?;
         self.write_dead_letters(epoch)?;
         for step in epoch.rows {
@@ -157,13 +158,40 @@ impl StoreWriter {
                 "INSERT INTO balance_transactions
                  (generation, partition, offset, posting, account_id, currency_code,
                   transaction_id, type, amount, available_before, available_after,
-                  frozen_before, frozen_after, version, error_code, created_at, remembered_at)
+                  frozen_before, frozen_after, version, error_code, created_at, remembered_at,
+                  leg, leg_user)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                         ?17)",
+                         ?17, ?18, ?19)",
             )
             .map_err(&failed)?;
-        for entry in Merged::of(epoch.parts) {
-            insert_entry(&mut insert, entry).map_err(&failed)?;
+        for (entry, landed) in Merged::of(epoch.parts) {
+            insert_entry(&mut insert, entry, landed).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    fn write_legs(&self, epoch: &Epoch<'_>) -> Result<(), EmbeddedError> {
+        let failed = self.db.failed("write the legs of transfers");
+        let mut insert = self
+            .db
+            .connection
+            .prepare_cached(
+                "INSERT INTO legs (name, user_id, transaction_id, payload, issued_at, status)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'PENDING')",
+            )
+            .map_err(&failed)?;
+        let mut legs: Vec<&Leg> = epoch.parts.iter().flat_map(|part| &part.legs).collect();
+        legs.sort_unstable_by_key(|leg| leg.name);
+        for leg in legs {
+            insert
+                .execute(params![
+                    leg.name.to_string(),
+                    leg.user_id.as_bytes(),
+                    leg.transaction_id.as_str(),
+                    leg.payload(),
+                    leg.issued_at_ms,
+                ])
+                .map_err(&failed)?;
         }
         Ok(())
     }
@@ -250,7 +278,11 @@ fn clock_ms(epoch: &Epoch<'_>) -> i64 {
         .map_or(0, |end| end.clock_ms)
 }
 
-fn insert_entry(insert: &mut CachedStatement<'_>, entry: &LedgerEntry) -> rusqlite::Result<usize> {
+fn insert_entry(
+    insert: &mut CachedStatement<'_>,
+    entry: &LedgerEntry,
+    landed: Option<&Landed>,
+) -> rusqlite::Result<usize> {
     insert.execute(params![
         entry.position.generation.get(),
         entry.position.partition.get(),
@@ -269,6 +301,8 @@ fn insert_entry(insert: &mut CachedStatement<'_>, entry: &LedgerEntry) -> rusqli
         entry.failure.map(|code| code.as_str()),
         entry.time_ms,
         (entry.remembered_ms != entry.time_ms).then_some(entry.remembered_ms),
+        landed.map(|landed| landed.name.to_string()),
+        landed.map(|landed| landed.user_id.as_bytes()),
     ])
 }
 
@@ -302,32 +336,32 @@ impl ToSql for Text {
 /// The parts' entries by position: each part is in order, so a merge of them is, and the ledger
 /// is appended to at its end only.
 struct Merged<'a> {
-    heads: Vec<std::iter::Peekable<std::slice::Iter<'a, LedgerEntry>>>,
+    parts: &'a [Box<EpochPart>],
+    /// The next entry of each.
+    next: Vec<usize>,
 }
 
 impl<'a> Merged<'a> {
     fn of(parts: &'a [Box<EpochPart>]) -> Self {
         Self {
-            heads: parts
-                .iter()
-                .map(|part| part.ledger.iter().peekable())
-                .collect(),
+            parts,
+            next: vec![0; parts.len()],
         }
     }
 }
 
 impl<'a> Iterator for Merged<'a> {
-    type Item = &'a LedgerEntry;
+    type Item = (&'a LedgerEntry, Option<&'a Landed>);
 
-    fn next(&mut self) -> Option<&'a LedgerEntry> {
-        self.heads
-            .iter_mut()
-            .filter_map(|head| head.peek().map(|entry| entry.position))
-            .min()
-            .and_then(|first| {
-                self.heads
-                    .iter_mut()
-                    .find_map(|head| head.next_if(|entry| entry.position == first))
-            })
+    fn next(&mut self) -> Option<Self::Item> {
+        let heads = self.parts.iter().zip(&self.next).enumerate();
+        let heads = heads.filter_map(|(part, (held, next))| {
+            let entry = held.ledger.get(*next)?;
+            Some((entry.position, part))
+        });
+        let (_, part) = heads.min()?;
+        let (held, at) = (&self.parts[part], self.next[part]);
+        self.next[part] += 1;
+        Some((&held.ledger[at], held.landed(at)))
     }
 }

@@ -3,7 +3,7 @@
 use kilter_engine::{
     Amount, Code,
     amount::TEXT_BYTES,
-    result::{ResultRecord, Status},
+    result::{Counterpart, ResultRecord, Status},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -49,6 +49,15 @@ impl Serialize for ResultJson<'_> {
         map.serialize_entry("offset", &result.position.offset)?;
         map.serialize_entry("posting", &result.position.posting)?;
         map.serialize_entry("term", &result.term)?;
+        if let Some(other) = result.counterpart.as_deref() {
+            let (user, account) = names(other);
+            if let Some(leg) = &other.leg {
+                map.serialize_entry("leg", leg.kind.as_str())?;
+                map.serialize_entry("legName", leg)?;
+            }
+            map.serialize_entry(user, &*other.user_id)?;
+            map.serialize_entry(account, &other.account_id)?;
+        }
         map.end()
     }
 }
@@ -101,7 +110,32 @@ pub(crate) fn write_result(result: &ResultRecord, to: &mut Vec<u8>) {
     number(to, ",\"offset\":", position.offset.get());
     number(to, ",\"posting\":", position.posting.get().into());
     number(to, ",\"term\":", result.term.get());
+    if let Some(other) = result.counterpart.as_deref() {
+        write_counterpart(other, to);
+    }
     to.push(b'}');
+}
+
+#[cold]
+fn write_counterpart(other: &Counterpart, to: &mut Vec<u8>) {
+    if let Some(leg) = &other.leg {
+        to.extend_from_slice(b",\"leg\":");
+        text(to, leg.kind.as_str());
+        to.extend_from_slice(b",\"legName\":");
+        text(to, &leg.to_string());
+    }
+    let (user, account) = names(other);
+    to.extend_from_slice(format!(",\"{user}\":").as_bytes());
+    text(to, &other.user_id);
+    number(to, &format!(",\"{account}\":"), other.account_id.get());
+}
+
+/// What the other side's user and account are called.
+fn names(other: &Counterpart) -> (&'static str, &'static str) {
+    match other.leg {
+        None => ("toUserId", "toAccountId"),
+        Some(_) => ("fromUserId", "fromAccountId"),
+    }
 }
 
 /// Text between quotes; what has to be escaped is rare and left to whoever knows how.
@@ -246,6 +280,15 @@ mod tests {
             check(&|result| result.status = Status::Failed(code));
         }
         check(&|result| result.status = Status::Duplicate);
+        for leg in [None, Some("1/2/3/4/CREDIT"), Some("1/2/3/4/REFUND")] {
+            check(&|result| {
+                result.counterpart = Some(Box::new(Counterpart {
+                    leg: leg.map(|name| name.parse().unwrap()),
+                    user_id: "u \"2\"".into(),
+                    account_id: AccountId::MAX,
+                }));
+            });
+        }
         check(&|result| {
             result.status = Status::Refused(Code::Malformed);
             result.message = Some("\"quoted\"\u{8}".into());

@@ -36,6 +36,8 @@ pub(super) struct Voice {
 impl ClientContext for Voice {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // Ours, and asked for.
+            _ if facility == "CONFWARN" && message.contains("enable.gapless.guarantee") => {}
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -47,6 +49,10 @@ impl ClientContext for Voice {
 
     fn error(&self, error: ClientError, reason: &str) {
         let code = error.rdkafka_error_code();
+        // What a reader asked to be told when there is nothing more for now.
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         if code == Some(RDKafkaErrorCode::AllBrokersDown) && self.away.swap(true, Ordering::Relaxed)
         {
             return;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kilter_engine::{Class, Code, CommandKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -42,6 +43,9 @@ pub struct SeenResult {
     pub version: Option<u64>,
     /// Why not.
     pub error_code: Option<String>,
+    /// Why not, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
     /// The partition's clock at the command, in ms since 1970.
     pub timestamp: i64,
     /// From when its id is remembered, if that is later.
@@ -56,6 +60,22 @@ pub struct SeenResult {
     pub posting: u16,
     /// The term it was answered under.
     pub term: u64,
+    /// The name of the leg that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leg_name: Option<String>,
+}
+
+impl SeenResult {
+    /// Whether it answered a command, SUCCESS or FAILED, and so used up its id and has a ledger entry.
+    pub fn is_entry(&self) -> bool {
+        let kind = self.kind.as_deref().and_then(CommandKind::parse);
+        let code = self.error_code.as_deref().and_then(Code::parse);
+        match (kind, code) {
+            (None | Some(CommandKind::Open), _) => false,
+            (Some(_), None) => self.success,
+            (Some(kind), Some(code)) => code.class_for(kind) == Class::Failed,
+        }
+    }
 }
 
 /// Reads the result topic from some point to some other.

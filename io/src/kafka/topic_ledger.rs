@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use kilter_engine::{
-    AccountId, Class, Code, Generation, Partition, epoch::OffsetRow, hash::key_hash,
-};
+use kilter_engine::{AccountId, Generation, Partition, epoch::OffsetRow, hash::key_hash};
 use rusqlite::{Connection, params};
 
 use super::{
@@ -39,6 +37,13 @@ ON CONFLICT DO UPDATE SET term = excluded.term, account_id = excluded.account_id
     entry = excluded.entry
 WHERE excluded.term >= term";
 
+/// A refusal has one result: should a note have refused what had several, they fall with it.
+const DROP_OVERRULED: &str = "
+DELETE FROM results WHERE posting > 0 AND term < (
+    SELECT first.term FROM results AS first
+    WHERE first.generation = results.generation AND first.partition = results.partition
+    AND first.offset = results.offset AND first.posting = 0);";
+
 /// The ledger entries of the result topic, as far as they are committed. Results come in about
 /// any order and may come again, under a higher term with another answer: so they are sorted in a
 /// temporary file of the system's (SQLite removes it), however many there are.
@@ -64,7 +69,7 @@ impl TopicLedger {
                 if !is_committed(offsets, &result) {
                     return Ok(());
                 }
-                let account = match is_entry(&result) {
+                let account = match result.is_entry() {
                     true => result.account_id.unwrap_or(0),
                     // It stays all the same: its term may be the higher one.
                     false => 0,
@@ -84,8 +89,10 @@ impl TopicLedger {
                 Ok::<(), KafkaError>(())
             })?;
         }
-        db.execute_batch("COMMIT; CREATE INDEX account ON results (account_id);")
-            .map_err(failed(SORT))?;
+        db.execute_batch(&format!(
+            "{DROP_OVERRULED} COMMIT; CREATE INDEX account ON results (account_id);"
+        ))
+        .map_err(failed(SORT))?;
         Ok(Self {
             db,
             is_whole: reader.is_whole(),
@@ -176,13 +183,6 @@ impl TopicLedger {
 
 const SORT: &str = "sort the results in a temporary file";
 
-/// Whether it answered a command: SUCCESS, or FAILED for want of funds.
-fn is_entry(result: &SeenResult) -> bool {
-    let failed = |code: &str| Code::parse(code).is_some_and(|code| code.class() == Class::Failed);
-    result.kind.as_deref() != Some("OPEN")
-        && (result.success || result.error_code.as_deref().is_some_and(failed))
-}
-
 fn is_committed(offsets: &[OffsetRow], result: &SeenResult) -> bool {
     let hash = key_hash(result.user_id.as_bytes());
     offsets.iter().any(|row| {
@@ -212,5 +212,6 @@ fn as_row(result: SeenResult) -> LedgerRow {
         error_code: result.error_code,
         created_at_ms: result.timestamp,
         remembered_at_ms: result.remembered_at,
+        leg: result.leg_name,
     }
 }

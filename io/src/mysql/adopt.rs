@@ -106,6 +106,7 @@ fn adopt_inside(
             }),
         }
     }
+    send_again(db, group, &log.topic)?;
     db.conn
         .exec_drop(
             "DELETE FROM consumer_offsets WHERE consumer_group = ? AND topic = ?",
@@ -132,6 +133,29 @@ fn adopt_inside(
     }
     put_log(db, log, reason)?;
     move_accounts(db, log.partitions)
+}
+
+/// What the old log has behind the committed offsets has no outcome, and will have none there: the
+/// outbox sends it to the new one. What arrives twice has one effect.
+fn send_again(db: &mut Db, group: &str, topic: &str) -> Result<(), MysqlError> {
+    db.conn
+        .exec_drop(
+            "UPDATE outbox_events AS e JOIN consumer_offsets AS c \
+             ON c.consumer_group = ? AND c.topic = ? AND c.`partition` = e.sent_partition \
+             AND e.key_hash BETWEEN c.first_hash AND c.last_hash \
+             SET e.status = 'PENDING', e.late = 0, e.retry_count = e.retry_count + 1, \
+             e.sent_at = NULL, e.sent_generation = NULL, e.sent_partition = NULL, \
+             e.sent_offset = NULL \
+             WHERE e.status = 'SENT' AND e.sent_generation = c.generation \
+             AND e.sent_offset >= c.`offset`",
+            (group, topic),
+        )
+        .map_err(failed("have the outbox send again"))?;
+    let count = db.conn.affected_rows();
+    if count > 0 {
+        tracing::info!(count, "events without an outcome are sent again");
+    }
+    Ok(())
 }
 
 /// Gives each account the partition that its user has now.

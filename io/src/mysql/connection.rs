@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mysql::{Conn, prelude::Queryable};
 
 use super::{
-    error::{Fault, MysqlError, failed, fault},
+    error::{MysqlError, failed},
     settings::MysqlSettings,
 };
 
@@ -164,8 +164,5 @@ impl Patience {
 
 /// Whether the connection must be given up after this failure.
 pub(super) fn is_lost(error: &MysqlError) -> bool {
-    match error {
-        MysqlError::Statement { source, .. } => fault(source) == Fault::Lost,
-        _ => false,
-    }
+    error.is_lost()
 }

@@ -254,8 +254,16 @@ impl MysqlError {
         }
     }
 
+    /// Whether the connection is of no use any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Statement { source, .. } => fault(source) == Fault::Lost,
+            _ => false,
+        }
+    }
+
     /// Whether the server refused rows for what they hold.
-    pub(super) fn is_about_rows(&self) -> bool {
+    pub(crate) fn is_about_rows(&self) -> bool {
         match self {
             Self::Counts { .. } => true,
             Self::Statement { source, .. } => match &**source {
@@ -275,7 +283,7 @@ impl MysqlError {
 }
 
 /// The error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

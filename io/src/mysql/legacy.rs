@@ -217,11 +217,53 @@ fn copy(db: &mut Db, log: &InitLog<'_>) -> Result<Vec<String>, MysqlError> {
     if exists(db, "prototype_consumer_offsets")? {
         lines.push(copy_offsets(db, log)?);
     }
+    lines.extend(unsent_events(db)?);
     db.run(
         "note the copy",
         "INSERT INTO kilter_settings (name, value) VALUES ('legacy', 'copied')",
     )?;
     Ok(lines)
+}
+
+/// Events of the older system's outbox that it never sent are told: nobody sends them any more.
+fn unsent_events(db: &mut Db) -> Result<Option<String>, MysqlError> {
+    let has_status: Option<u32> = db
+        .conn
+        .query_first(
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = DATABASE() \
+             AND table_name = 'prototype_outbox_events' AND column_name = 'status'",
+        )
+        .map_err(failed("look for tables"))?;
+    if has_status.is_none() {
+        return Ok(None);
+    }
+    let count: Option<u64> = db
+        .conn
+        .query_first("SELECT COUNT(*) FROM prototype_outbox_events WHERE status <> 'SENT'")
+        .map_err(failed("count the older system's events"))?;
+    Ok(count.filter(|count| *count > 0).map(|count| {
+        format!(
+            "{count} events in prototype_outbox_events were never sent: whoever asked for them \
+             has to ask again"
+        )
+    }))
+}
+
+/// Refuses a table of the outbox that is not ours, which an older schema of ours knows nothing of.
+pub(super) fn refuse_foreign_outbox(db: &mut Db) -> Result<(), MysqlError> {
+    let ours: Option<u32> = db
+        .conn
+        .query_first(
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = DATABASE() \
+             AND table_name = 'outbox_events' AND column_name = 'open_hash'",
+        )
+        .map_err(failed("look for tables"))?;
+    if ours.is_none() && exists(db, "outbox_events")? {
+        return Err(MysqlError::Legacy {
+            list: "  there is a table outbox_events that is not ours; rename it".into(),
+        });
+    }
+    Ok(())
 }
 
 fn copy_accounts(db: &mut Db, partitions: u32) -> Result<u64, MysqlError> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kilter_engine::{
-    AccountId, Amount, Currency, Generation, Partition,
+    AccountId, Amount, Currency, Generation, LegName, Partition,
     ledger::BalanceState,
     loader::{LoadError, Loader},
 };
@@ -243,8 +243,15 @@ fn ids(
             asked,
             place,
             told,
-            &mut |account, text, remembered_ms| {
-                loader.remembered(account, text, partition, remembered_ms, clock_ms)?;
+            &mut |account, name, remembered_ms| {
+                match name {
+                    Name::Id(text) => {
+                        loader.remembered(account, text, partition, remembered_ms, clock_ms)?;
+                    }
+                    Name::Leg(user, leg) => {
+                        loader.remembered_leg(user, &leg, partition, remembered_ms, clock_ms)?;
+                    }
+                }
                 Ok(true)
             },
         )?;
@@ -275,14 +282,16 @@ fn ids(
                 asked,
                 place,
                 told,
-                &mut |account, text, remembered_ms| {
-                    loader.remembered_by_user(
-                        account,
-                        text,
-                        remembered_ms,
-                        asked.partition_count,
-                        clock,
-                    )
+                &mut |account, name, remembered_ms| {
+                    let count = asked.partition_count;
+                    match name {
+                        Name::Id(text) => {
+                            loader.remembered_by_user(account, text, remembered_ms, count, clock)
+                        }
+                        Name::Leg(user, leg) => {
+                            loader.remembered_leg_by_user(user, &leg, remembered_ms, count, clock)
+                        }
+                    }
                 },
             )?;
         }
@@ -328,7 +337,15 @@ struct Place {
     clock_ms: i64,
 }
 
-type Remember<'a> = dyn FnMut(AccountId, &str, i64) -> Result<bool, LoadError> + 'a;
+/// What a window remembers an entry by.
+enum Name<'a> {
+    /// The client's id.
+    Id(&'a str),
+    /// A leg's name, and the user that it was for.
+    Leg(&'a str, LegName),
+}
+
+type Remember<'a> = dyn FnMut(AccountId, Name<'_>, i64) -> Result<bool, LoadError> + 'a;
 
 /// From the end of the partition's ledger backwards: the entries' times only rise, so the first one
 /// that is too old ends it.
@@ -343,13 +360,14 @@ fn newest_first(
     // A window and a granule back, and the quarter that an id may be remembered from later.
     let oldest_ms = place.clock_ms.saturating_sub(2 * asked.window_ms as i64);
     let sql = "SELECT `offset`, posting, account_id, transaction_id, \
-               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) DIV 1000, remembered_ms \
-               FROM balance_transactions FORCE INDEX (PRIMARY) \
+               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) DIV 1000, remembered_ms, \
+               leg, leg_user FROM balance_transactions FORCE INDEX (PRIMARY) \
                WHERE generation = ? AND `partition` = ? AND `offset` <= ? \
                ORDER BY `offset` DESC, posting DESC LIMIT ?";
     let mut below: Option<u64> = Some(i64::MAX as u64);
     while let Some(from) = below {
-        type Entry = (u64, u16, i64, Vec<u8>, i64, Option<i64>);
+        type Bytes = Option<Vec<u8>>;
+        type Entry = (u64, u16, i64, Vec<u8>, i64, Option<i64>, Bytes, Bytes);
         let rows: Vec<Entry> = db
             .conn
             .exec(sql, (place.generation, place.partition, from, CHUNK))
@@ -360,14 +378,31 @@ fn newest_first(
             Some((offset, ..)) if rows.len() == CHUNK => offset.checked_sub(1),
             _ => None,
         };
-        for (_, _, id, transaction_id, created_ms, later_ms) in rows {
+        for (_, _, id, transaction_id, created_ms, later_ms, leg, user) in rows {
             if created_ms < oldest_ms {
                 return Ok(());
             }
             let text = std::str::from_utf8(&transaction_id).map_err(|_| MysqlError::Corrupt {
                 what: format!("a transaction id of account {id} is no text"),
             })?;
-            if remember(account_id(id)?, text, later_ms.unwrap_or(created_ms))? {
+            let user = user.unwrap_or_default();
+            let name = match leg {
+                None => Name::Id(text),
+                Some(leg) => {
+                    let user = std::str::from_utf8(&user).ok();
+                    let leg = std::str::from_utf8(&leg)
+                        .ok()
+                        .and_then(|leg| leg.parse().ok());
+                    match user.zip(leg) {
+                        Some((user, leg)) => Name::Leg(user, leg),
+                        None => {
+                            let what = format!("a leg's name of account {id} cannot be read");
+                            return Err(MysqlError::Corrupt { what }.into());
+                        }
+                    }
+                }
+            };
+            if remember(account_id(id)?, name, later_ms.unwrap_or(created_ms))? {
                 told.count(|now| &mut now.ids)?;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kilter_engine::{AccountId, Amount, Generation, Offset, Partition, notes::Note};
+use kilter_engine::{AccountId, Amount, Generation, LegName, Offset, Partition, notes::Note};
 use mysql::{
     Row,
     prelude::{FromValue, Queryable},
@@ -39,11 +39,12 @@ pub(super) use ms;
 
 /// The columns of a ledger entry, in the order that [`entry`] reads them.
 pub(super) const ENTRY: &str = concat!(
-    "t.generation, t.`partition`, t.`offset`, t.posting, t.account_id, a.user_id, \
+    "t.generation, t.`partition`, t.`offset`, t.posting, t.account_id, \
+     COALESCE(t.leg_user, a.user_id), \
      t.currency_code, t.transaction_id, t.type, t.amount, t.available_before, t.available_after, \
      t.frozen_before, t.frozen_after, t.version, CAST(t.status AS CHAR), t.error_message, ",
     ms!("t.created_at"),
-    ", t.remembered_ms"
+    ", t.remembered_ms, t.leg"
 );
 
 /// How long transaction ids of a partition are remembered, from an offset on.
@@ -301,6 +302,30 @@ impl MysqlReader {
         )
     }
 
+    /// Which of these legs the outbox does not have.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) fn legs_missing(&mut self, names: &[LegName]) -> Result<Vec<LegName>, MysqlError> {
+        let mut missing = Vec::new();
+        for chunk in names.chunks(1000) {
+            // A name is digits, slashes and a word: nothing in it means anything to SQL.
+            let ids: Vec<String> = chunk.iter().map(|name| format!("'leg:{name}'")).collect();
+            let found: Vec<String> = self
+                .db
+                .conn
+                .query(format!(
+                    "SELECT event_id FROM outbox_events WHERE event_id IN ({})",
+                    ids.join(",")
+                ))
+                .map_err(failed("look for legs in the outbox"))?;
+            let is_there = |name: &LegName| found.contains(&format!("leg:{name}"));
+            missing.extend(chunk.iter().filter(|name| !is_there(name)));
+        }
+        Ok(missing)
+    }
+
     /// Whether balances were taken over from before the first log: entries of generation 0.
     ///
     /// # Errors
@@ -458,6 +483,7 @@ pub(super) fn entry(mut cells: Cells) -> Result<LedgerRow, MysqlError> {
         error_code: None,
         created_at_ms: 0,
         remembered_at_ms: None,
+        leg: None,
     };
     let status = cells.text()?;
     let code: Option<String> = cells.next()?;
@@ -469,5 +495,6 @@ pub(super) fn entry(mut cells: Cells) -> Result<LedgerRow, MysqlError> {
     };
     row.created_at_ms = cells.next()?;
     row.remembered_at_ms = cells.next()?;
+    row.leg = cells.next()?;
     Ok(row)
 }

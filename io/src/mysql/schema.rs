@@ -99,6 +99,7 @@ pub fn init(settings: &MysqlSettings, log: &InitLog<'_>) -> Result<Vec<String>, 
     if found == 0 {
         done.extend(legacy::set_aside(&mut db)?);
     }
+    legacy::refuse_foreign_outbox(&mut db)?;
     let report = runner()
         .run(&mut db.conn)
         .map_err(|error| MysqlError::Migration { why: chain(&error) })?;

@@ -1,6 +1,12 @@
 //! Rows as LOAD DATA and as INSERT read them.
 
-use kilter_engine::{Amount, amount::TEXT_BYTES, epoch::BalanceImage, ledger::LedgerEntry};
+use kilter_engine::{
+    Amount, Leg,
+    amount::TEXT_BYTES,
+    epoch::{BalanceImage, Landed},
+    hash::key_hash,
+    ledger::LedgerEntry,
+};
 
 /// The columns of the staging table.
 pub(super) const STAGING: &str =
@@ -9,7 +15,11 @@ pub(super) const STAGING: &str =
 /// The ledger's columns, in the order of [`Rows::entry`].
 pub(super) const LEDGER: &str = "generation, `partition`, `offset`, posting, account_id, \
      currency_code, transaction_id, type, amount, available_before, available_after, \
-     frozen_before, frozen_after, status, error_message, created_at, version, remembered_ms";
+     frozen_before, frozen_after, status, error_message, created_at, version, remembered_ms, leg, leg_user";
+
+/// The columns of the outbox, in the order of [`Rows::leg`].
+pub(super) const OUTBOX: &str = "event_id, topic, partition_key, transaction_id, leg, payload, \
+     status, created_at, issued_at_ms, key_hash";
 
 /// How rows are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +104,7 @@ impl Rows {
         self.end();
     }
 
-    pub(super) fn entry(&mut self, entry: &LedgerEntry) {
+    pub(super) fn entry(&mut self, entry: &LedgerEntry, landed: Option<&Landed>) {
         self.begin();
         self.number(u64::from(entry.position.generation.get()));
         self.number(u64::from(entry.position.partition.get()));
@@ -126,6 +136,33 @@ impl Rows {
         } else {
             self.signed(entry.remembered_ms);
         }
+        match landed {
+            None => {
+                self.null();
+                self.null();
+            }
+            Some(landed) => {
+                self.bytes_of(landed.name.to_string().as_bytes());
+                self.bytes_of(landed.user_id.as_bytes());
+            }
+        }
+        self.end();
+    }
+
+    /// A leg that is to become a record of `topic`.
+    pub(super) fn leg(&mut self, leg: &Leg, topic: &str) {
+        let name = leg.name.to_string();
+        self.begin();
+        self.bytes_of(format!("leg:{name}").as_bytes());
+        self.bytes_of(topic.as_bytes());
+        self.bytes_of(leg.user_id.as_bytes());
+        self.bytes_of(leg.transaction_id.as_bytes());
+        self.bytes_of(name.as_bytes());
+        self.bytes_of(&leg.payload());
+        self.plain("PENDING");
+        self.time(leg.issued_at_ms);
+        self.signed(leg.issued_at_ms);
+        self.number(key_hash(leg.user_id.as_bytes()));
         self.end();
     }
 

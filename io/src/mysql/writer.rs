@@ -9,8 +9,8 @@ use std::{
 };
 
 use kilter_engine::{
-    HashRange, Partition,
-    epoch::{BalanceImage, Epoch, EpochPart, OffsetRow, RowStep},
+    HashRange, Leg, Partition,
+    epoch::{BalanceImage, Epoch, EpochPart, Landed, OffsetRow, RowStep},
     ledger::LedgerEntry,
     store::{Committed, Store},
 };
@@ -99,6 +99,7 @@ struct Batch {
     /// How many balances are new: what tells inserted rows from updated ones.
     new_balances: u64,
     opened: Vec<u64>,
+    legs: Rows,
 }
 
 impl MysqlWriter {
@@ -131,7 +132,7 @@ impl MysqlWriter {
                 let session = Session::open(&self.settings)?;
                 if session.spelling() != self.batch.staged.spelling() {
                     self.batch = Batch::new(session.spelling());
-                    self.batch.fill(epoch, self.settings.ledger);
+                    self.batch.fill(epoch, &self.settings);
                 }
                 self.session.insert(session)
             }
@@ -149,6 +150,7 @@ impl MysqlWriter {
         times.balances = clock.lap();
         session.ledger(&mut self.batch.ledger)?;
         times.ledger = clock.lap();
+        session.legs(&self.batch.legs)?;
         session.activate(&self.batch.opened)?;
         let moved = epoch.rows.iter().filter(|step| step.before != step.after);
         rows::write(
@@ -200,7 +202,7 @@ impl Store for MysqlWriter {
             return Ok(Committed::Now);
         }
         self.freshen();
-        self.batch.fill(epoch, self.settings.ledger);
+        self.batch.fill(epoch, &self.settings);
         let mut patience = Patience::new(self.settings.mysql.outage_limit);
         loop {
             let error = match self.try_commit(epoch) {
@@ -239,10 +241,12 @@ impl Batch {
             time_ms: 0,
             new_balances: 0,
             opened: Vec::new(),
+            legs: Rows::new(Spelling::Values),
         }
     }
 
-    fn fill(&mut self, epoch: &Epoch<'_>, ledger: bool) {
+    fn fill(&mut self, epoch: &Epoch<'_>, settings: &WriterSettings) {
+        let ledger = settings.ledger;
         self.time_ms = clock_ms(epoch);
         self.images.clear();
         self.order.clear();
@@ -270,8 +274,15 @@ impl Batch {
         self.ledger.clear();
         if ledger {
             for at in &self.order {
-                self.ledger.entry(entry_at(epoch.parts, *at));
+                let (entry, landed) = entry_at(epoch.parts, *at);
+                self.ledger.entry(entry, landed);
             }
+        }
+        self.legs.clear();
+        let mut legs: Vec<&Leg> = epoch.parts.iter().flat_map(|part| &part.legs).collect();
+        legs.sort_unstable_by_key(|leg| leg.name);
+        for leg in legs {
+            self.legs.leg(leg, &settings.topic);
         }
     }
 
@@ -285,12 +296,21 @@ impl Batch {
         }
         // Each part is in order already, so the stable sort merges runs.
         self.order
-            .sort_by_key(|at| entry_at(epoch.parts, *at).position);
+            .sort_by_key(|at| entry_at(epoch.parts, *at).0.position);
     }
 }
 
-fn entry_at(parts: &[Box<EpochPart>], (part, entry): (u32, u32)) -> &LedgerEntry {
-    &parts[part as usize].ledger[entry as usize]
+/// An entry, and what it has besides if it is a leg's.
+fn entry_at(
+    parts: &[Box<EpochPart>],
+    (part, entry): (u32, u32),
+) -> (&LedgerEntry, Option<&Landed>) {
+    let part = &parts[part as usize];
+    let landed = match part.landed.is_empty() {
+        true => None,
+        false => part.landed(entry as usize),
+    };
+    (&part.ledger[entry as usize], landed)
 }
 
 /// The latest clock of the epoch's partitions: the time of its balances.

@@ -87,6 +87,9 @@ impl FullOffer {
     /// Offers every balance, if that is due. Whether it came to an end.
     fn work(&mut self, stop: &AtomicBool) -> Result<bool, RedisError> {
         if !self.walk.is_under_way() {
+            if self.offers.take_missed() {
+                self.known = None;
+            }
             let sights = self.walk.look()?;
             self.pulse.up(&self.status);
             if self.known.as_ref() == Some(&sights) {

@@ -27,6 +27,8 @@ pub struct Offers {
     /// One for each writer, and one more for who offers everything.
     desks: Box<[Desk]>,
     batch: usize,
+    /// Images may have been missed: every balance is to be offered once more.
+    has_missed: AtomicBool,
 }
 
 /// What one writer waits at.
@@ -54,7 +56,19 @@ impl Offers {
                 .collect(),
             desks: (0..=writers).map(|_| Desk::default()).collect(),
             batch,
+            has_missed: AtomicBool::new(false),
         }
+    }
+
+    /// Some balances may have changed without being offered: all will be, in the background, if
+    /// there is a source to read them from.
+    pub fn miss_some(&self) {
+        self.has_missed.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said since the last time it was asked.
+    pub(super) fn take_missed(&self) -> bool {
+        self.has_missed.swap(false, Ordering::AcqRel)
     }
 
     /// How many writers there are.

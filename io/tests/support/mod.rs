@@ -1,5 +1,6 @@
 //! A node without threads: log, shards and store tied together step by step.
 #![allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use kilter_engine::decode::decode;
 use kilter_engine::epoch::{Cut, Epoch, EpochPart, LastRecord, PartitionCut, RowStep};

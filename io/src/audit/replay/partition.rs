@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use kilter_engine::{
     HashRange, IdHash,
     decode::decode,
-    epoch::EpochPart,
+    epoch::{EpochPart, Landed},
     hash::key_hash,
     ledger::LedgerEntry,
     record::Record,
@@ -104,8 +104,11 @@ impl Replayed {
             .map_err(|error| error.to_string())?;
         self.part.dead_letters.clear();
         if !self.later.is_empty() {
-            for entry in &self.part.ledger[entries..] {
-                let id = IdHash::of(record.key, entry.transaction_id.as_bytes());
+            for (index, entry) in self.part.ledger.iter().enumerate().skip(entries) {
+                let id = match self.part.landed(index) {
+                    Some(landed) => IdHash::of_leg(&landed.name),
+                    None => IdHash::of(record.key, entry.transaction_id.as_bytes()),
+                };
                 self.ids.push_back((id, entry.remembered_ms));
             }
         }
@@ -151,7 +154,7 @@ impl Replayed {
 }
 
 /// An entry as it must be in the store, without its user.
-pub(super) fn as_row(entry: &LedgerEntry) -> LedgerRow {
+pub(super) fn as_row(entry: &LedgerEntry, landed: Option<&Landed>) -> LedgerRow {
     LedgerRow {
         generation: entry.position.generation.get(),
         partition: entry.position.partition.get(),
@@ -171,6 +174,7 @@ pub(super) fn as_row(entry: &LedgerEntry) -> LedgerRow {
         error_code: entry.failure.map(|code| code.as_str().to_owned()),
         created_at_ms: entry.time_ms,
         remembered_at_ms: (entry.remembered_ms != entry.time_ms).then_some(entry.remembered_ms),
+        leg: landed.map(|landed| landed.name.to_string()),
     }
 }
 

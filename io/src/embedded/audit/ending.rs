@@ -16,8 +16,8 @@ pub(super) enum Ending {
     Opened,
     /// Its id was answered before: nothing at all.
     Duplicate,
-    /// It has this ledger entry.
-    Answered(Box<Answer>),
+    /// It has these ledger entries, one for each posting.
+    Answered(Vec<Answer>),
 }
 
 impl std::fmt::Display for Ending {
@@ -26,7 +26,8 @@ impl std::fmt::Display for Ending {
             Self::Refused(code) => write!(f, "refused as {}", code.as_str()),
             Self::Opened => f.write_str("an account that was opened"),
             Self::Duplicate => f.write_str("a duplicate"),
-            Self::Answered(_) => f.write_str("one ledger entry"),
+            Self::Answered(answers) if answers.len() == 1 => f.write_str("one ledger entry"),
+            Self::Answered(answers) => write!(f, "{} ledger entries", answers.len()),
         }
     }
 }
@@ -45,6 +46,7 @@ pub(super) struct Answer {
     pub(super) failure: Option<Code>,
     pub(super) time_ms: i64,
     pub(super) remembered_ms: i64,
+    pub(super) leg: Option<String>,
 }
 
 impl Answer {
@@ -85,6 +87,11 @@ impl Answer {
                 "version",
                 self.version.to_string(),
                 held.version.to_string(),
+            ),
+            (
+                "leg",
+                self.leg.clone().unwrap_or_default(),
+                held.leg.clone().unwrap_or_default(),
             ),
             (
                 "outcome",

@@ -1,22 +1,17 @@
 //! The rules once more, with plain maps and integers: the audit's own idea of the truth.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kilter_engine::{
-    Amount, Body, Code, MoveKind, Offset,
+    Amount, Body, Change, Code, Command, Currency, Leg, LegBody, LegKind, LegName, MoveKind,
+    Offset, Position, Posting,
     decode::decode,
     hash::IdHash,
+    ledger::TransactionId,
     record::{Mark, NOT_ISSUED, Record},
 };
 
-use super::{
-    AuditReport,
-    ending::{Answer, Ending, text},
-};
-use crate::{
-    embedded::{connection::Db, error::EmbeddedError, reader::StoreReader},
-    rows::{AccountRow, BalanceRow},
-};
+use super::ending::{Answer, Ending};
 
 /// One more than the largest amount: 10¹⁸ in units of 10⁻¹⁸.
 const LIMIT: i128 = 10_i128.pow(36);
@@ -25,10 +20,10 @@ const LIMIT: i128 = 10_i128.pow(36);
 const PARTS: i64 = 40;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Purse {
-    available: i128,
-    frozen: i128,
-    version: u64,
+pub(super) struct Purse {
+    pub(super) available: i128,
+    pub(super) frozen: i128,
+    pub(super) version: u64,
 }
 
 /// What the records up to here make of every account.
@@ -38,11 +33,13 @@ pub(super) struct State {
     window_ms: i64,
     longest_ms: i64,
     clock_ms: i64,
-    accounts: HashMap<String, u64>,
+    pub(super) accounts: HashMap<String, u64>,
     /// Claims of records that are not committed yet.
-    waiting: HashMap<String, u64>,
-    purses: HashMap<(u64, String), Purse>,
+    pub(super) waiting: HashMap<String, u64>,
+    pub(super) purses: HashMap<(u64, String), Purse>,
     ids: HashMap<IdHash, i64>,
+    /// The legs that left, by their names, as they go to the log.
+    pub(super) legs: BTreeMap<String, Vec<u8>>,
     /// When that many ids are held, those that no window reaches any more are dropped.
     ids_max: usize,
 }
@@ -61,6 +58,7 @@ impl State {
             waiting: HashMap::new(),
             purses: HashMap::new(),
             ids: HashMap::new(),
+            legs: BTreeMap::new(),
         }
     }
 
@@ -118,7 +116,7 @@ impl State {
         if record.key != user.as_bytes() {
             return Ending::Refused(Code::KeyMismatch);
         }
-        let (kind, currency, amount) = match command.body {
+        match &command.body {
             Body::Open if record.mark == Mark::ClaimRefused => {
                 return Ending::Refused(Code::AccountMismatch);
             }
@@ -126,25 +124,32 @@ impl State {
                 self.accounts.insert(user.to_owned(), account_id);
                 return Ending::Opened;
             }
-            Body::Move {
-                kind,
-                currency,
-                amount,
-            } => (kind, currency, amount),
-        };
+            Body::Leg(leg) => return self.land(record, &command, leg),
+            Body::Move { .. } | Body::Transfer(_) | Body::Batch(_) => {}
+        }
         match self.accounts.get(user) {
             None => return Ending::Refused(Code::AccountNotFound),
             Some(own) if *own != account_id => return Ending::Refused(Code::AccountMismatch),
             Some(_) => {}
         }
         let id = IdHash::of(user.as_bytes(), command.transaction_id.as_bytes());
-        let part_ms = (self.window_ms + PARTS - 1) / PARTS;
-        let now = self.clock_ms.div_euclid(part_ms);
-        if let Some(at) = self.ids.get(&id)
-            && now - at.div_euclid(part_ms) <= PARTS
-        {
+        if self.remembers(&id) {
             return Ending::Duplicate;
         }
+        let remembered_ms = self.remember(id, record);
+        self.change(record, &command, remembered_ms)
+    }
+
+    /// Whether an id is remembered now.
+    fn remembers(&self, id: &IdHash) -> bool {
+        let part_ms = (self.window_ms + PARTS - 1) / PARTS;
+        let now = self.clock_ms.div_euclid(part_ms);
+        let at = self.ids.get(id);
+        at.is_some_and(|at| now - at.div_euclid(part_ms) <= PARTS)
+    }
+
+    /// Remembers an id, and says from when.
+    fn remember(&mut self, id: IdHash, record: &Record<'_>) -> i64 {
         let remembered_ms = self.clock_ms.max(record.issued_at_ms);
         self.ids.insert(id, remembered_ms);
         if self.ids.len() > self.ids_max {
@@ -152,17 +157,153 @@ impl State {
             self.ids.retain(|_, at| *at >= oldest_ms);
             self.ids_max = (2 * self.ids.len()).max(self.ids_max);
         }
-        let place = (account_id, currency.as_str().to_owned());
-        let before = self.purses.get(&place).copied().unwrap_or_default();
-        let (after, failure) = spend(before, kind, amount.units());
-        if failure.is_none() {
-            self.purses.insert(place, after);
+        remembered_ms
+    }
+
+    /// What a command's postings make: all of them, or nothing.
+    fn change(&mut self, record: &Record<'_>, command: &Command<'_>, remembered_ms: i64) -> Ending {
+        let account_id = command.account_id.get();
+        let changes = match &command.body {
+            Body::Move {
+                kind,
+                currency,
+                amount,
+            } => vec![Change {
+                kind: *kind,
+                currency: *currency,
+                amount: *amount,
+                to: None,
+            }],
+            _ => command.changes().to_vec(),
+        };
+        let mut made: HashMap<String, Purse> = HashMap::new();
+        let mut around = Vec::new();
+        let mut failure = None;
+        for change in &changes {
+            let currency = change.currency.as_str();
+            let before = match made.get(currency) {
+                Some(purse) => *purse,
+                None => self.purse(account_id, currency),
+            };
+            let (after, code) = spend(before, change.kind, change.amount.units());
+            failure = code;
+            if failure.is_some() {
+                break;
+            }
+            around.push((before, after));
+            made.insert(currency.to_owned(), after);
         }
-        Ending::Answered(Box::new(Answer {
-            account_id,
+        if failure.is_some() {
+            let same = changes.iter().map(|change| {
+                let purse = self.purse(account_id, change.currency.as_str());
+                (purse, purse)
+            });
+            around = same.collect();
+        } else {
+            for (currency, purse) in made {
+                self.purses.insert((account_id, currency), purse);
+            }
+            for (posting, change) in (0..).zip(&changes) {
+                let Some(to) = &change.to else {
+                    continue;
+                };
+                self.leave(Leg {
+                    name: LegName {
+                        debit: position(record, posting),
+                        kind: LegKind::Credit,
+                    },
+                    user_id: to.user_id.as_ref().into(),
+                    account_id: to.account_id,
+                    currency: change.currency,
+                    amount: change.amount,
+                    transaction_id: transaction_id(command),
+                    from_user_id: command.user_id.as_ref().into(),
+                    from_account_id: command.account_id,
+                    issued_at_ms: self.clock_ms,
+                });
+            }
+        }
+        let answers = changes.iter().zip(around).map(|(change, (before, after))| {
+            let kind = change.kind.as_str();
+            let money = (change.currency, change.amount);
+            self.answer(
+                command,
+                kind,
+                money,
+                (before, after),
+                failure,
+                remembered_ms,
+            )
+        });
+        Ending::Answered(answers.collect())
+    }
+
+    /// What a leg makes: a credit always ends, a refund only where it lands.
+    fn land(&mut self, record: &Record<'_>, command: &Command<'_>, leg: &LegBody<'_>) -> Ending {
+        let id = IdHash::of_leg(&leg.name);
+        if self.remembers(&id) {
+            return Ending::Duplicate;
+        }
+        let account_id = command.account_id.get();
+        let code = match self.accounts.get(command.user_id.as_ref()) {
+            None => Some(Code::AccountNotFound),
+            Some(own) if *own != account_id => Some(Code::AccountMismatch),
+            Some(_) => None,
+        };
+        let before = match code {
+            None => self.purse(account_id, leg.currency.as_str()),
+            Some(_) => Purse::default(),
+        };
+        let (after, failure) = match code {
+            None => spend(before, MoveKind::Credit, leg.amount.units()),
+            Some(code) => (before, Some(code)),
+        };
+        match (failure, leg.name.kind) {
+            (Some(code), LegKind::Refund) => return Ending::Refused(code),
+            (Some(_), LegKind::Credit) => self.leave(Leg {
+                name: leg.name.refund(),
+                user_id: leg.from.user_id.as_ref().into(),
+                account_id: leg.from.account_id,
+                currency: leg.currency,
+                amount: leg.amount,
+                transaction_id: transaction_id(command),
+                from_user_id: command.user_id.as_ref().into(),
+                from_account_id: command.account_id,
+                issued_at_ms: self.clock_ms,
+            }),
+            (None, _) => {
+                let place = (account_id, leg.currency.as_str().to_owned());
+                self.purses.insert(place, after);
+            }
+        }
+        let remembered_ms = self.remember(id, record);
+        let (kind, money) = (leg.name.kind.as_str(), (leg.currency, leg.amount));
+        let mut answer = self.answer(
+            command,
+            kind,
+            money,
+            (before, after),
+            failure,
+            remembered_ms,
+        );
+        answer.leg = Some(leg.name.to_string());
+        Ending::Answered(vec![answer])
+    }
+
+    fn answer(
+        &self,
+        command: &Command<'_>,
+        kind: &'static str,
+        (currency, amount): (Currency, Amount),
+        (before, after): (Purse, Purse),
+        failure: Option<Code>,
+        remembered_ms: i64,
+    ) -> Answer {
+        Answer {
+            account_id: command.account_id.get(),
             currency: currency.as_str().to_owned(),
-            transaction_id: command.transaction_id.into_owned(),
-            kind: kilter_engine::CommandKind::from(kind).as_str(),
+            transaction_id: command.transaction_id.as_ref().to_owned(),
+            kind,
             amount: amount.units(),
             available: (before.available, after.available),
             frozen: (before.frozen, after.frozen),
@@ -170,125 +311,41 @@ impl State {
             failure,
             time_ms: self.clock_ms,
             remembered_ms,
-        }))
+            leg: None,
+        }
     }
 
-    /// Holds the accounts against the store's.
-    pub(super) fn against_accounts(
-        &self,
-        reader: &StoreReader,
-        report: &mut AuditReport,
-    ) -> Result<(), EmbeddedError> {
-        let mut found = 0;
-        reader.accounts(|row: AccountRow| {
-            report.accounts += 1;
-            match self.accounts.get(&row.user_id) {
-                Some(own) if *own == row.account_id && row.state == "ACTIVE" => found += 1,
-                _ => report.differs(format!(
-                    "account {} of user {:?} ({}) was never opened",
-                    row.account_id, row.user_id, row.state
-                )),
-            }
-            Ok::<(), EmbeddedError>(())
-        })?;
-        let missing = self.accounts.len() - found;
-        if missing > 0 {
-            report.differs(format!("{missing} accounts are missing"));
-        }
-        Ok(())
+    fn purse(&self, account_id: u64, currency: &str) -> Purse {
+        let place = (account_id, currency.to_owned());
+        self.purses.get(&place).copied().unwrap_or_default()
     }
 
-    /// Holds what was claimed against the log's table: a claim that is gone or another's would let
-    /// a later OPEN through that must be refused.
-    pub(super) fn against_claims(
-        &self,
-        db: &Db,
-        report: &mut AuditReport,
-    ) -> Result<(), EmbeddedError> {
-        let failed = db.failed("read the claims");
-        let mut statement = db
-            .connection
-            .prepare("SELECT account_id, user_id FROM log.claims ORDER BY account_id")
-            .map_err(&failed)?;
-        let mut rows = statement.query([]).map_err(&failed)?;
-        let mut found = 0;
-        while let Some(row) = rows.next().map_err(&failed)? {
-            let account_id = row.get::<_, i64>(0).map_err(&failed)? as u64;
-            let user: Vec<u8> = row.get(1).map_err(&failed)?;
-            let user = String::from_utf8_lossy(&user);
-            let opened = self.accounts.get(&*user);
-            if opened.or_else(|| self.waiting.get(&*user)) == Some(&account_id) {
-                found += 1;
-            } else {
-                report.differs(format!(
-                    "account {account_id} is claimed for user {user:?}, by no OPEN of the log"
-                ));
-            }
-        }
-        let all = self
-            .waiting
-            .keys()
-            .filter(|user| !self.accounts.contains_key(*user));
-        let missing = self.accounts.len() + all.count() - found;
-        if missing > 0 {
-            report.differs(format!("{missing} claims are missing"));
-        }
-        Ok(())
+    fn leave(&mut self, leg: Leg) {
+        self.legs.insert(leg.name.to_string(), leg.payload());
     }
+}
 
-    /// Holds the balances against the store's.
-    pub(super) fn against_balances(
-        &mut self,
-        reader: &StoreReader,
-        report: &mut AuditReport,
-    ) -> Result<(), EmbeddedError> {
-        reader.balances(|row: BalanceRow| {
-            report.balances += 1;
-            let place = (row.account_id, row.currency_code.clone());
-            let name = format!("account {} {}", row.account_id, row.currency_code);
-            let Some(right) = self.purses.remove(&place) else {
-                report.differs(format!("{name}: a balance that nothing made"));
-                return Ok::<(), EmbeddedError>(());
-            };
-            let units = |text: &str| text.parse::<Amount>().map(Amount::units).ok();
-            for (what, right, held) in [
-                ("available", right.available, &row.available),
-                ("frozen", right.frozen, &row.frozen),
-            ] {
-                if units(held) != Some(right) {
-                    report.differs(format!(
-                        "{name}: {what} is {held}, the ledger makes it {}",
-                        text(right)
-                    ));
-                }
-            }
-            if right.version != row.version {
-                report.differs(format!(
-                    "{name}: version {}, the ledger makes it {}",
-                    row.version, right.version
-                ));
-            }
-            if row.available.starts_with('-') || row.frozen.starts_with('-') {
-                report.differs(format!("{name}: negative"));
-            }
-            Ok(())
-        })?;
-        let mut missing: Vec<_> = self.purses.keys().collect();
-        missing.sort();
-        for (account_id, currency) in missing {
-            report.differs(format!(
-                "account {account_id} {currency}: the balance is missing"
-            ));
-        }
-        Ok(())
+fn position(record: &Record<'_>, posting: u16) -> Position {
+    Position {
+        generation: record.generation,
+        partition: record.partition,
+        offset: record.offset,
+        posting: Posting::new(posting),
+    }
+}
+
+fn transaction_id(command: &Command<'_>) -> TransactionId {
+    match TransactionId::new(&command.transaction_id) {
+        Some(id) => id,
+        None => unreachable!("a decoded command has an id of 1 to 64 bytes"),
     }
 }
 
 /// What a command does to a purse, and why it does nothing.
 fn spend(before: Purse, kind: MoveKind, amount: i128) -> (Purse, Option<Code>) {
     let (available, frozen) = match kind {
-        MoveKind::Deposit => (amount, 0),
-        MoveKind::Withdraw => (-amount, 0),
+        MoveKind::Deposit | MoveKind::Credit | MoveKind::Refund => (amount, 0),
+        MoveKind::Withdraw | MoveKind::Transfer => (-amount, 0),
         MoveKind::Freeze => (-amount, amount),
         MoveKind::Unfreeze => (amount, -amount),
         MoveKind::Settle => (0, -amount),

@@ -2,7 +2,7 @@
 //! back.
 
 use kilter_engine::{
-    epoch::{BalanceImage, Epoch, EpochPart},
+    epoch::{BalanceImage, Epoch, EpochPart, Landed},
     ledger::{LedgerEntry, Position},
 };
 
@@ -23,12 +23,8 @@ impl MysqlWriter {
                 Err(_) => return refusal,
             },
         };
-        let entries: Vec<LedgerEntry> = self
-            .batch
-            .order
-            .iter()
-            .map(|at| *entry_at(epoch.parts, *at))
-            .collect();
+        let order = self.batch.order.iter();
+        let entries: Vec<Entry<'_>> = order.map(|at| entry_at(epoch.parts, *at)).collect();
         let images = self.batch.images.clone();
         let mut trial = Trial {
             session,
@@ -39,7 +35,7 @@ impl MysqlWriter {
         // A balance is named by the last record that changed it.
         let found = trial
             .find(&entries, &mut Trial::takes_entries)
-            .map(|entry| entry.position)
+            .map(|(entry, _)| entry.position)
             .or_else(|| {
                 let image = trial.find(&images, &mut Trial::takes_images)?;
                 changed_by(epoch, &image)
@@ -65,6 +61,9 @@ fn changed_by(epoch: &Epoch<'_>, image: &BalanceImage) -> Option<Position> {
     };
     epoch.parts.iter().find_map(|part| by(part))
 }
+
+/// A ledger entry, and what it has besides.
+type Entry<'e> = (&'e LedgerEntry, Option<&'e Landed>);
 
 struct Trial<'a> {
     session: &'a mut Session,
@@ -113,10 +112,10 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn takes_entries(&mut self, entries: &[LedgerEntry]) -> Result<(), MysqlError> {
+    fn takes_entries(&mut self, entries: &[Entry<'_>]) -> Result<(), MysqlError> {
         self.rows.clear();
-        for entry in entries {
-            self.rows.entry(entry);
+        for (entry, landed) in entries {
+            self.rows.entry(entry, *landed);
         }
         self.session.ledger(&mut self.rows)
     }

@@ -10,7 +10,7 @@ use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
     lease::hold_writer_lock,
-    text::{LEDGER, Rows, STAGING, Spelling},
+    text::{LEDGER, OUTBOX, Rows, STAGING, Spelling},
 };
 
 /// How many ids go in one statement.
@@ -131,6 +131,15 @@ impl Session {
             return Ok(());
         }
         self.put("ledger entries", "balance_transactions", LEDGER, rows)
+    }
+
+    /// Puts legs into the outbox. By INSERT always: LOAD DATA would hold the table's lock on
+    /// AUTO_INCREMENT, which everybody needs who accepts commands.
+    pub(super) fn legs(&mut self, rows: &Rows) -> Result<(), MysqlError> {
+        if rows.count() == 0 {
+            return Ok(());
+        }
+        self.insert("legs in the outbox", "outbox_events", OUTBOX, rows)
     }
 
     /// Makes claimed accounts active.

@@ -1,0 +1,289 @@
+//! What became of a transaction id, from the outbox, the offsets and the ledger.
+
+use mysql::{Row, prelude::Queryable};
+
+use crate::mysql::{
+    connection::Db,
+    error::{MysqlError, failed},
+    reader::{Cells, ENTRY, JOIN, entry},
+    rows::hex,
+    settings::MysqlSettings,
+};
+use crate::outbox::{LegState, Lookup, LookupError, Outcome, Status, TransactionState};
+use crate::rows::LedgerRow;
+
+/// Generation, partition and offset of a record.
+type Place = (u32, u32, u64);
+
+/// The ledger entries of the record at a place, if they are of this transaction id.
+pub(super) fn entries_at(
+    db: &mut Db,
+    (generation, partition, offset): Place,
+    transaction_id: &[u8],
+) -> Result<Vec<LedgerRow>, MysqlError> {
+    const WHAT: &str = "read the ledger";
+    let rows: Vec<Row> = db
+        .conn
+        .query(format!(
+            "SELECT {ENTRY} FROM balance_transactions AS t FORCE INDEX (PRIMARY) {JOIN} \
+             WHERE t.generation = {generation} AND t.`partition` = {partition} \
+             AND t.`offset` = {offset} AND t.transaction_id = x'{}' ORDER BY t.posting",
+            hex(transaction_id)
+        ))
+        .map_err(failed(WHAT))?;
+    rows.into_iter()
+        .map(|row| entry(Cells::of(row, WHAT)))
+        .collect()
+}
+
+/// Where an account's ledger entry of a transaction id, or of a leg, comes from.
+pub(super) fn entry_of(
+    db: &mut Db,
+    account_id: u64,
+    transaction_id: &[u8],
+    leg: Option<&[u8]>,
+) -> Result<Option<Place>, MysqlError> {
+    let which = match leg {
+        Some(leg) => format!("leg = x'{}'", hex(leg)),
+        // Legs carry the client's id, too.
+        None => "type NOT IN ('CREDIT', 'REFUND')".into(),
+    };
+    db.conn
+        .query_first(format!(
+            "SELECT generation, `partition`, `offset` FROM balance_transactions \
+             FORCE INDEX (account) WHERE account_id = {account_id} \
+             AND transaction_id = x'{}' AND {which} ORDER BY generation, `partition`, `offset` \
+             LIMIT 1",
+            hex(transaction_id)
+        ))
+        .map_err(failed("read the ledger"))
+}
+
+/// Looks transaction ids up in a MySQL store. Connects when it is asked, and again after a failure.
+#[derive(Debug)]
+pub struct TransactionLookup {
+    settings: MysqlSettings,
+    group: String,
+    topic: String,
+    db: Option<Db>,
+}
+
+/// A row of the outbox, as far as its outcome is concerned.
+struct Sought {
+    event_id: String,
+    user: Vec<u8>,
+    transaction_id: Vec<u8>,
+    leg: Vec<u8>,
+    issued_at_ms: i64,
+    key_hash: u64,
+    is_sent: bool,
+    is_late: bool,
+    place: Option<Place>,
+}
+
+impl TransactionLookup {
+    /// Looks up in this store, whose offsets are of this group and topic.
+    pub fn new(settings: MysqlSettings, group: String, topic: String) -> Self {
+        Self {
+            settings,
+            group,
+            topic,
+            db: None,
+        }
+    }
+
+    fn look(
+        &mut self,
+        user: &[u8],
+        transaction_id: &[u8],
+    ) -> Result<Option<TransactionState>, MysqlError> {
+        let mut db = match self.db.take() {
+            Some(db) => db,
+            None => Db::open(&self.settings)?,
+        };
+        let state = self.look_in(&mut db, user, transaction_id);
+        if !state.as_ref().is_err_and(MysqlError::is_lost) {
+            self.db = Some(db);
+        }
+        state
+    }
+
+    fn look_in(
+        &self,
+        db: &mut Db,
+        user: &[u8],
+        transaction_id: &[u8],
+    ) -> Result<Option<TransactionState>, MysqlError> {
+        let which = format!(
+            "FORCE INDEX (name) WHERE partition_key = x'{}' AND transaction_id = x'{}' \
+             AND leg = ''",
+            hex(user),
+            hex(transaction_id)
+        );
+        let Some(sought) = sought(db, &which)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let outcome = self.outcome(db, &sought)?;
+        let mut legs = Vec::new();
+        for entry in &outcome.entries {
+            if entry.kind == "TRANSFER" && entry.error_code.is_none() {
+                legs.extend(self.legs(db, entry)?);
+            }
+        }
+        Ok(Some(TransactionState {
+            event_id: sought.event_id,
+            issued_at_ms: sought.issued_at_ms,
+            outcome,
+            legs,
+        }))
+    }
+
+    /// The legs that came of a debit so far.
+    fn legs(&self, db: &mut Db, debit: &LedgerRow) -> Result<Vec<LegState>, MysqlError> {
+        let name = |kind| {
+            let name = format!(
+                "leg:{}/{}/{}/{}/{kind}",
+                debit.generation, debit.partition, debit.offset, debit.posting
+            );
+            format!("'{name}'")
+        };
+        let which = format!(
+            "FORCE INDEX (event_id) WHERE event_id IN ({}, {}) ORDER BY id",
+            name("CREDIT"),
+            name("REFUND")
+        );
+        let mut legs = Vec::new();
+        for leg in sought(db, &which)? {
+            legs.push(LegState {
+                name: String::from_utf8_lossy(&leg.leg).into_owned(),
+                outcome: self.outcome(db, &leg)?,
+                event_id: leg.event_id,
+            });
+        }
+        Ok(legs)
+    }
+
+    fn outcome(&self, db: &mut Db, row: &Sought) -> Result<Outcome, MysqlError> {
+        let Some(place) = row.place.filter(|_| row.is_sent) else {
+            return Ok(Outcome::bare(Status::Pending));
+        };
+        let entries = entries_at(db, place, &row.transaction_id)?;
+        if !entries.is_empty() {
+            return Ok(Outcome::of(entries));
+        }
+        if !self.is_past(db, place, row.key_hash)? {
+            return Ok(Outcome::bare(Status::Pending));
+        }
+        // Another copy may have been first. From here on, nothing that is missing can still come
+        // of this one: the offset was read before the ledger.
+        let entries = match entry_place(db, row)? {
+            Some(first) => entries_at(db, first, &row.transaction_id)?,
+            None => entries_at(db, place, &row.transaction_id)?,
+        };
+        Ok(match entries.is_empty() {
+            false => Outcome::of(entries),
+            // What expired is issued anew; a leg has to end some day.
+            true if row.is_late || !row.leg.is_empty() => Outcome::bare(Status::Pending),
+            true => Outcome::bare(Status::Refused),
+        })
+    }
+
+    /// Whether a place is committed for this key.
+    fn is_past(
+        &self,
+        db: &mut Db,
+        (generation, partition, offset): Place,
+        key_hash: u64,
+    ) -> Result<bool, MysqlError> {
+        let committed: Option<(u32, u64)> = db
+            .conn
+            .exec_first(
+                "SELECT generation, `offset` FROM consumer_offsets WHERE consumer_group = ? \
+                 AND topic = ? AND `partition` = ? AND first_hash <= ? AND last_hash >= ?",
+                (&self.group, &self.topic, partition, key_hash, key_hash),
+            )
+            .map_err(failed("read its offsets"))?;
+        Ok(committed.is_some_and(|committed| committed > (generation, offset)))
+    }
+}
+
+/// The entry of a row by its user's account, of which he has one.
+fn entry_place(db: &mut Db, row: &Sought) -> Result<Option<Place>, MysqlError> {
+    let account: Option<u64> = db
+        .conn
+        .exec_first("SELECT id FROM accounts WHERE user_id = ?", (&row.user,))
+        .map_err(failed("read accounts"))?;
+    let leg = Some(row.leg.as_slice()).filter(|leg| !leg.is_empty());
+    match account {
+        Some(account) => entry_of(db, account, &row.transaction_id, leg),
+        None => Ok(None),
+    }
+}
+
+fn sought(db: &mut Db, which: &str) -> Result<Vec<Sought>, MysqlError> {
+    type Cells = (
+        String,
+        Vec<u8>,
+        Vec<u8>,
+        Vec<u8>,
+        i64,
+        u64,
+        bool,
+        bool,
+        (Option<u32>, Option<u32>, Option<u64>),
+    );
+    let failed = failed("look for events");
+    let rows: Vec<Row> = db
+        .conn
+        .query(format!(
+            "SELECT event_id, partition_key, transaction_id, leg, issued_at_ms, key_hash, \
+             status = 'SENT', late, sent_generation, sent_partition, sent_offset \
+             FROM outbox_events {which}"
+        ))
+        .map_err(failed)?;
+    let read = |mut row: Row| -> Option<Cells> {
+        Some((
+            row.take(0)?,
+            row.take(1)?,
+            row.take(2)?,
+            row.take(3)?,
+            row.take(4)?,
+            row.take(5)?,
+            row.take(6)?,
+            row.take(7)?,
+            (row.take(8)?, row.take(9)?, row.take(10)?),
+        ))
+    };
+    rows.into_iter()
+        .map(|row| {
+            let cells = read(row).ok_or_else(|| MysqlError::Corrupt {
+                what: "a row of outbox_events cannot be read".into(),
+            })?;
+            let (generation, partition, offset) = cells.8;
+            Ok(Sought {
+                event_id: cells.0,
+                user: cells.1,
+                transaction_id: cells.2,
+                leg: cells.3,
+                issued_at_ms: cells.4,
+                key_hash: cells.5,
+                is_sent: cells.6,
+                is_late: cells.7,
+                place: generation
+                    .zip(partition)
+                    .zip(offset)
+                    .map(|((g, p), o)| (g, p, o)),
+            })
+        })
+        .collect()
+}
+
+impl Lookup for TransactionLookup {
+    fn transaction(
+        &mut self,
+        user_id: &str,
+        transaction_id: &str,
+    ) -> Result<Option<TransactionState>, LookupError> {
+        Ok(self.look(user_id.as_bytes(), transaction_id.as_bytes())?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Rows that somebody has to look after.
+
+use kilter_engine::HashRange;
+use mysql::{Row, prelude::Queryable};
+
+use crate::mysql::{
+    connection::Db,
+    error::{MysqlError, failed},
+};
+
+/// A row that has not reached the log, as far as order is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    pub(crate) id: u64,
+    pub(crate) user: Vec<u8>,
+    pub(crate) event_id: String,
+}
+
+/// The rows of these users (and of those that share a hash with one) that have not reached the log,
+/// by hash and id; at most `most`, so that a hash near the end may lack its later ones.
+pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsent>, MysqlError> {
+    let hashes: Vec<String> = hashes.iter().map(u64::to_string).collect();
+    let rows: Vec<(u64, Vec<u8>, String)> = db
+        .conn
+        .query(format!(
+            "SELECT id, partition_key, event_id FROM outbox_events FORCE INDEX (open_events) \
+             WHERE open_hash IN ({}) AND status <> 'SENT' ORDER BY open_hash, id LIMIT {most}",
+            hashes.join(",")
+        ))
+        .map_err(failed("look for older events"))?;
+    let unsent = |(id, user, event_id)| Unsent { id, user, event_id };
+    Ok(rows.into_iter().map(unsent).collect())
+}
+
+/// A row that is open: not sent, or sent so late that it may have expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenEvent {
+    pub(crate) id: u64,
+    pub(crate) event_id: String,
+    pub(crate) user: Vec<u8>,
+    pub(crate) transaction_id: Vec<u8>,
+    pub(crate) leg: Vec<u8>,
+    pub(crate) payload: String,
+    pub(crate) issued_at_ms: i64,
+    pub(crate) issues: u32,
+    pub(crate) key_hash: u64,
+    /// Whether the log has it, late.
+    pub(crate) is_sent: bool,
+    /// Whether nobody else is about to send it: a leg, or old enough.
+    pub(crate) is_due: bool,
+}
+
+/// Where a walk over open rows goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) hash: u64,
+    pub(crate) id: u64,
+}
+
+/// The next open rows of a range, by hash and id, behind `after`.
+pub(crate) fn page(
+    db: &mut Db,
+    range: HashRange,
+    after: Cursor,
+    delay_us: u64,
+    most: usize,
+) -> Result<Vec<OpenEvent>, MysqlError> {
+    let failed = failed("read what is left");
+    let first = range.first().max(after.hash);
+    let rows: Vec<Row> = db
+        .conn
+        .query(format!(
+            "SELECT id, event_id, partition_key, transaction_id, leg, COALESCE(payload, ''), \
+             issued_at_ms, issues, key_hash, status = 'SENT', \
+             leg NOT IN ('', 'OPEN') OR created_at <= UTC_TIMESTAMP(3) - INTERVAL {delay_us} \
+             MICROSECOND FROM outbox_events FORCE INDEX (open_events) \
+             WHERE open_hash BETWEEN {first} AND {} AND (open_hash > {} OR id > {}) \
+             ORDER BY open_hash, id LIMIT {most}",
+            range.last(),
+            after.hash,
+            after.id
+        ))
+        .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            type Cells = (
+                u64,
+                String,
+                Vec<u8>,
+                Vec<u8>,
+                Vec<u8>,
+                String,
+                i64,
+                u32,
+                u64,
+                bool,
+                bool,
+            );
+            let cells: Cells = mysql::from_row_opt(row)
+                .map_err(mysql::Error::from)
+                .map_err(failed)?;
+            Ok(OpenEvent {
+                id: cells.0,
+                event_id: cells.1,
+                user: cells.2,
+                transaction_id: cells.3,
+                leg: cells.4,
+                payload: cells.5,
+                issued_at_ms: cells.6,
+                issues: cells.7,
+                key_hash: cells.8,
+                is_sent: cells.9,
+                is_due: cells.10,
+            })
+        })
+        .collect()
+}
+
+/// What is left in some ranges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) unsent: u64,
+    pub(crate) oldest_ms: u64,
+}
+
+/// How many rows of these ranges have not reached the log, and how old the oldest is.
+pub(crate) fn figures(db: &mut Db, ranges: &[HashRange]) -> Result<Figures, MysqlError> {
+    if ranges.is_empty() {
+        return Ok(Figures::default());
+    }
+    let ranges: Vec<String> = ranges
+        .iter()
+        .map(|range| format!("open_hash BETWEEN {} AND {}", range.first(), range.last()))
+        .collect();
+    let found: Option<(u64, Option<i64>)> = db
+        .conn
+        .query_first(format!(
+            "SELECT COUNT(*), TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)) \
+             DIV 1000 FROM outbox_events FORCE INDEX (open_events) \
+             WHERE ({}) AND status <> 'SENT'",
+            ranges.join(" OR ")
+        ))
+        .map_err(failed("count what is left"))?;
+    let (unsent, oldest) = found.unwrap_or_default();
+    Ok(Figures {
+        unsent,
+        oldest_ms: oldest.unwrap_or(0).max(0) as u64,
+    })
+}

@@ -1,0 +1,71 @@
+//! What was made durable, on its way to the thread that produces it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use kilter_engine::wait::Waker;
+use parking_lot::Mutex;
+
+use crate::mysql::outbox::Made;
+
+/// The most rows that wait; past it nothing more is accepted.
+const ROWS_MAX: usize = 20_000;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: VecDeque<Vec<Made>>,
+    rows: usize,
+    closed: bool,
+}
+
+/// A queue of batches, in the order of their transactions. Losing what is in it loses nothing: the
+/// relay finds it in the store.
+#[derive(Clone, Debug)]
+pub(super) struct Handover {
+    waiting: Arc<Mutex<Waiting>>,
+    waker: Waker,
+}
+
+impl Handover {
+    /// `waker` wakes whoever takes.
+    pub(super) fn new(waker: Waker) -> Self {
+        Self {
+            waiting: Arc::default(),
+            waker,
+        }
+    }
+
+    /// Whether whoever accepts has to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.lock().rows >= ROWS_MAX
+    }
+
+    pub(super) fn put(&self, batch: Vec<Made>) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.rows += batch.len();
+        waiting.batches.push_back(batch);
+        drop(waiting);
+        self.waker.wake();
+    }
+
+    pub(super) fn take(&self) -> Option<Vec<Made>> {
+        let mut waiting = self.waiting.lock();
+        let batch = waiting.batches.pop_front()?;
+        waiting.rows -= batch.len();
+        Some(batch)
+    }
+
+    /// Nothing more will come.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.waker.wake();
+    }
+
+    /// Whether nothing more will come and nothing waits.
+    pub(super) fn is_finished(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.closed && waiting.batches.is_empty()
+    }
+}

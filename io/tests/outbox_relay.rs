@@ -1,0 +1,422 @@
+//! What is left reaches the log all the same: in order, once it can, and anew once it expired.
+//! Against real servers.
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+#[path = "support/outbox.rs"]
+mod outbox;
+#[path = "support/mysql.rs"]
+mod server;
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use kilter_engine::key_hash;
+use kilter_io::{
+    kafka::KafkaSettings,
+    mysql::TransactionLookup,
+    outbox::{Lookup, Outcome, Status},
+};
+use outbox::*;
+use rdkafka::mocking::MockCluster;
+
+/// A row as a crash leaves it: accepted, and nothing more.
+fn left(bed: &Bed, user: &str, id: &str, leg: &str, age_ms: i64) {
+    let event_id = if leg.is_empty() {
+        format!("{user}-{id}")
+    } else {
+        format!("leg:{leg}")
+    };
+    bed.run(&format!(
+        "INSERT INTO outbox_events (event_id, topic, partition_key, transaction_id, leg, payload, \
+         status, created_at, issued_at_ms, key_hash) VALUES ('{event_id}', '{}', '{user}', '{id}', \
+         '{leg}', '{{\"transactionId\":\"{id}\",\"userId\":\"{user}\",\"accountId\":{}}}', 'PENDING', \
+         UTC_TIMESTAMP(3) - INTERVAL {age_ms} * 1000 MICROSECOND, \
+         TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 - {age_ms}, {})",
+        bed.settings.kafka.commands,
+        &user[2..],
+        key_hash(user.as_bytes())
+    ));
+}
+
+#[test]
+fn what_two_processes_leave_goes_in_each_users_order() {
+    let Some(bed) = bed("what_two_processes_leave_goes_in_each_users_order", 3) else {
+        return;
+    };
+    // One accepts and never sends; the other one may not pass it for any of its users.
+    let stalled = Front::without_sender(&bed.settings);
+    let front = Front::new(&bed.settings);
+    for n in 0..40_u64 {
+        let at = if n % 5 == 0 && n < 30 {
+            &stalled
+        } else {
+            &front
+        };
+        for user in 1..=4 {
+            let user_at = if user == 4 { &front } else { at };
+            user_at.accept(deposit(user, &format!("t-{n:02}"), "1"));
+        }
+    }
+    until("what may be sent is", || {
+        bed.count("status <> 'SENT' AND partition_key = 'u-4'") == 0
+    });
+    assert_eq!(bed.count("status = 'SENT' AND partition_key <> 'u-4'"), 0);
+    let relay = RelayThread::new(&bed.settings);
+    bed.wait_until_sent();
+    assert_eq!(bed.first_copies(), bed.accepted());
+    // Once nothing stands before them, events go the short way again.
+    let before = front.counters().left_to_relay.load(Ordering::Relaxed);
+    front.accept(deposit(1, "last", "1"));
+    bed.wait_until_sent();
+    assert_eq!(
+        front.counters().left_to_relay.load(Ordering::Relaxed),
+        before
+    );
+    assert_eq!(bed.first_copies(), bed.accepted());
+    relay.end();
+    stalled.end();
+    front.end();
+}
+
+#[test]
+fn doors_that_die_under_load_lose_and_reorder_nothing() {
+    let Some(bed) = bed("doors_that_die_under_load_lose_and_reorder_nothing", 3) else {
+        return;
+    };
+    let relays = [
+        RelayThread::new(&bed.settings),
+        RelayThread::new(&bed.settings),
+    ];
+    std::thread::scope(|scope| {
+        for user in 1..=6_u64 {
+            let bed = &bed;
+            scope.spawn(move || {
+                let mut n = 0;
+                for life in 0..6 {
+                    // Every other life ends without having sent anything.
+                    let front = if (life + user) % 2 == 0 {
+                        Front::new(&bed.settings)
+                    } else {
+                        Front::without_sender(&bed.settings)
+                    };
+                    for _ in 0..20 {
+                        front.accept(deposit(user, &format!("t-{n:03}"), "1"));
+                        n += 1;
+                    }
+                }
+            });
+        }
+    });
+    bed.wait_until_sent();
+    assert_eq!(bed.count("1"), 720);
+    assert_eq!(bed.first_copies(), bed.accepted());
+    relays.into_iter().for_each(RelayThread::end);
+}
+
+#[test]
+fn a_relay_that_ends_at_any_step_is_gone_on_from() {
+    let Some(bed) = bed("a_relay_that_ends_at_any_step_is_gone_on_from", 1) else {
+        return;
+    };
+    for n in 0..50 {
+        left(&bed, "u-1", &format!("t-{n:02}"), "", 1000);
+    }
+    // It cannot mark what it sends: it dies between the log and the store, again and again.
+    bed.run(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events FOR EACH ROW \
+         IF NEW.status = 'SENT' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'crash here'; END IF",
+    );
+    for _ in 0..2 {
+        let relay = RelayThread::new(&bed.settings);
+        until("the relay dies", || relay.is_finished());
+        relay.died();
+    }
+    assert_eq!(bed.count("status = 'SENT'"), 0);
+    bed.run("DROP TRIGGER refuse");
+    // A dead one's lease runs out.
+    let relay = RelayThread::new(&bed.settings);
+    bed.wait_until_sent();
+    relay.end();
+    assert!(bed.log().len() >= 100, "copies of the first lives");
+    assert_eq!(bed.first_copies(), bed.accepted());
+    assert_eq!(bed.count("retry_count = 1"), 50);
+}
+
+#[test]
+fn legs_go_at_once_and_young_commands_are_left_to_their_door() {
+    let Some(mut bed) = bed("legs_go_at_once", 1) else {
+        return;
+    };
+    bed.settings.relay_delay = Duration::from_secs(3600);
+    left(&bed, "u-1", "young", "", 0);
+    left(&bed, "u-2", "t", "1/0/7/0/CREDIT", 0);
+    left(&bed, "u-2", "behind", "", 0);
+    left(&bed, "u-3", "before", "", 0);
+    left(&bed, "u-3", "t", "1/0/8/0/CREDIT", 0);
+    let relay = RelayThread::new(&bed.settings);
+    // What is behind a leg goes along; a leg behind a young command waits for it.
+    until("the leg is sent", || bed.count("status = 'SENT'") == 2);
+    assert_eq!(bed.count("partition_key = 'u-2' AND status = 'SENT'"), 2);
+    until("figures are read", || {
+        relay.counters.unsent.load(Ordering::Relaxed) == 3
+    });
+    assert_eq!(bed.log().len(), 2);
+    relay.end();
+}
+
+#[test]
+fn two_relays_share_the_ranges_and_take_over() {
+    let Some(mut bed) = bed("two_relays_share_the_ranges_and_take_over", 3) else {
+        return;
+    };
+    bed.settings.ranges_max = 5;
+    let held = |relay: &RelayThread| relay.counters.ranges_held.load(Ordering::Relaxed);
+    let first = RelayThread::new(&bed.settings);
+    until("the first has its share", || held(&first) == 5);
+    let second = RelayThread::new(&bed.settings);
+    until("the second has the rest", || held(&second) == 3);
+    for user in 1..10 {
+        left(&bed, &format!("u-{user}"), "t", "", 1000);
+    }
+    bed.wait_until_sent();
+    assert_eq!(bed.log().len(), 9, "each by one relay");
+    first.end();
+    until("the second takes more", || held(&second) == 5);
+    second.end();
+    assert_eq!(bed.number("SELECT count(owner) FROM outbox_leases"), 0);
+    assert!(bed.number("SELECT sum(term) FROM outbox_leases") >= 10);
+}
+
+#[test]
+fn while_the_log_is_away_commands_are_accepted_and_sent_when_it_is_back() {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut kafka = KafkaSettings::new(&cluster.bootstrap_servers());
+    kafka.commands = "commands".into();
+    // The mock's log tells no time of its own.
+    cluster.create_topic("commands", 2, 1).unwrap();
+    let Some(mut bed) = bed_on("while_the_log_is_away", kafka, 2) else {
+        return;
+    };
+    bed.settings.in_flight_max = 20;
+    bed.settings.ack_limit = Duration::from_millis(200);
+    bed.settings.tries = 2;
+    let front = Front::new(&bed.settings);
+    let relay = RelayThread::new(&bed.settings);
+    front.accept(deposit(1, "before", "1"));
+    bed.wait_until_sent();
+    cluster.broker_down(1).unwrap();
+    for n in 0..100 {
+        front.accept(deposit(1 + n % 3, &format!("t-{n:02}"), "1"));
+    }
+    // More than the queues hold; tries are counted, and nothing is given up.
+    until("tries are noted", || {
+        bed.count("status = 'FAILED' AND retry_count >= 2 AND error_message LIKE 'not ack%'") > 0
+    });
+    until("its age is told", || {
+        relay.counters.oldest_unsent_ms.load(Ordering::Relaxed) > 200
+            && relay.counters.unsent.load(Ordering::Relaxed) == 100
+    });
+    cluster.broker_up(1).unwrap();
+    bed.wait_until_sent();
+    assert_eq!(bed.first_copies(), bed.accepted());
+    assert_eq!(bed.count("error_message IS NOT NULL"), 0);
+    relay.end();
+    front.end();
+}
+
+/// What a node commits: offset and clock of the partition.
+fn commit(bed: &Bed, offset: u64, clock_ms: i64) {
+    let kafka = &bed.settings.kafka;
+    bed.run(&format!(
+        "REPLACE INTO consumer_offsets VALUES ('{}', '{}', 0, 0, 18446744073709551615, {offset}, \
+         UTC_TIMESTAMP(3), 1, {clock_ms}, 0, 0, 1, 1)",
+        kafka.group, kafka.commands
+    ));
+}
+
+/// The ledger entry of a row's record.
+fn answer(bed: &Bed, account: u64, id: &str, offset: u64) {
+    bed.run(&format!(
+        "INSERT INTO balance_transactions VALUES (1, 0, {offset}, 0, {account}, 'USDT', '{id}', 'DEPOSIT', \
+         1, 0, 1, 0, 0, 'FAILED', 'INSUFFICIENT_AVAILABLE', UTC_TIMESTAMP(3), 1, NULL, NULL, NULL)"
+    ));
+}
+
+#[test]
+fn what_expired_is_issued_anew_once_nothing_old_can_take_effect() {
+    let Some(mut bed) = bed("what_expired_is_issued_anew", 1) else {
+        return;
+    };
+    let window_ms = 60_000;
+    bed.settings.window_ms = window_ms as u64;
+    bed.settings.judge_interval = Duration::from_millis(50);
+    // Sent in time, sent late, and applied by a copy that nobody saw.
+    left(&bed, "u-1", "in-time", "", 1000);
+    left(&bed, "u-2", "late", "", 40_000);
+    left(&bed, "u-3", "landed", "", 40_000);
+    let issued = |id: &str| {
+        bed.number(&format!(
+            "SELECT issued_at_ms FROM outbox_events WHERE transaction_id = '{id}'"
+        )) as i64
+    };
+    let limit_ms = issued("late") + window_ms / 2;
+    let relay = RelayThread::new(&bed.settings);
+    bed.wait_until_sent();
+    assert_eq!(bed.count("late = 1"), 2);
+    assert_eq!(bed.count("late = 0 AND transaction_id = 'in-time'"), 1);
+    // As long as the committed clock is not past the limit, a copy may still take effect.
+    commit(&bed, 3, limit_ms);
+    answer(&bed, 3, "landed", 2);
+    until("the other one is settled", || bed.count("late = 1") == 1);
+    assert_eq!(bed.count("issues = 2"), 0);
+    let mut lookup = TransactionLookup::new(
+        bed.settings.mysql.clone(),
+        bed.settings.kafka.group.clone(),
+        bed.settings.kafka.commands.clone(),
+    );
+    let mut outcome = |user: &str, id: &str| -> Option<Outcome> {
+        let state = lookup.transaction(user, id).unwrap();
+        state.map(|state| state.outcome)
+    };
+    assert_eq!(outcome("u-2", "late").unwrap().status, Status::Pending);
+    assert_eq!(outcome("u-1", "in-time").unwrap().status, Status::Refused);
+    let failed = outcome("u-3", "landed").unwrap();
+    assert_eq!(failed.status, Status::Failed);
+    assert_eq!(failed.error_code.as_deref(), Some("INSUFFICIENT_AVAILABLE"));
+    assert_eq!(outcome("u-1", "late"), None);
+    assert_eq!(outcome("u-2", "LATE"), None);
+    commit(&bed, 3, limit_ms + 1);
+    until("it is issued anew", || bed.count("issues = 2") == 1);
+    bed.wait_until_sent();
+    assert_eq!(
+        bed.count("issues = 2 AND transaction_id = 'late' AND late = 0 AND sent_offset = 3"),
+        1
+    );
+    assert!(issued("late") > limit_ms);
+    assert_eq!(relay.counters.issued_anew.load(Ordering::Relaxed), 1);
+    assert_eq!(outcome("u-2", "late").unwrap().status, Status::Pending);
+    commit(&bed, 4, limit_ms + 1);
+    answer(&bed, 2, "late", 3);
+    assert_eq!(outcome("u-2", "late").unwrap().status, Status::Failed);
+    relay.end();
+}
+
+/// A transfer's debit, its credit that failed, and the refund on its way.
+#[test]
+fn a_transfer_is_shown_with_its_legs() {
+    let Some(bed) = bed("a_transfer_is_shown_with_its_legs", 1) else {
+        return;
+    };
+    left(&bed, "u-1", "t", "", 1000);
+    let mut settings = bed.settings.clone();
+    settings.judge_interval = Duration::from_millis(50);
+    let relay = RelayThread::new(&settings);
+    bed.wait_until_sent();
+    // The same id of another debtor, whose leg must not pass for this one.
+    left(&bed, "u-2", "t", "1/0/0/0/CREDIT", 1000);
+    left(&bed, "u-2", "t", "1/0/9/0/CREDIT", 1000);
+    bed.wait_until_sent();
+    left(&bed, "u-1", "t", "1/0/0/0/REFUND", 1000);
+    bed.wait_until_sent();
+    let entry = |offset: u64, account: u64, kind: &str, leg: &str, failed: bool| {
+        let (status, code) = match failed {
+            true => ("FAILED", "'BALANCE_OVERFLOW'"),
+            false => ("SUCCESS", "NULL"),
+        };
+        bed.run(&format!(
+            "INSERT INTO balance_transactions VALUES (1, 0, {offset}, 0, {account}, 'USDT', 't', \
+             '{kind}', 1, 0, 1, 0, 0, '{status}', {code}, UTC_TIMESTAMP(3), 1, NULL, {leg}, NULL)"
+        ));
+    };
+    let offset = |leg: &str| {
+        bed.number(&format!(
+            "SELECT sent_offset FROM outbox_events WHERE leg = '{leg}'"
+        ))
+    };
+    entry(0, 1, "TRANSFER", "NULL", false);
+    commit(&bed, 3, 1000);
+    entry(
+        offset("1/0/0/0/CREDIT"),
+        2,
+        "CREDIT",
+        "'1/0/0/0/CREDIT'",
+        true,
+    );
+    let mut lookup = TransactionLookup::new(
+        bed.settings.mysql.clone(),
+        bed.settings.kafka.group.clone(),
+        bed.settings.kafka.commands.clone(),
+    );
+    let state = lookup.transaction("u-1", "t").unwrap().unwrap();
+    assert_eq!(state.outcome.status, Status::Success);
+    let legs: Vec<(&str, Status)> = state
+        .legs
+        .iter()
+        .map(|leg| (leg.name.as_str(), leg.outcome.status))
+        .collect();
+    assert_eq!(
+        legs,
+        [
+            ("1/0/0/0/CREDIT", Status::Failed),
+            ("1/0/0/0/REFUND", Status::Pending)
+        ]
+    );
+    assert_eq!(lookup.transaction("u-2", "t").unwrap(), None);
+    relay.end();
+}
+
+#[test]
+fn a_leg_that_expired_is_issued_anew_until_the_ledger_has_its_name() {
+    let Some(mut bed) = bed("a_leg_that_expired_is_issued_anew", 1) else {
+        return;
+    };
+    bed.settings.window_ms = 60_000;
+    bed.settings.judge_interval = Duration::from_millis(50);
+    left(&bed, "u-2", "t", "1/0/0/0/CREDIT", 40_000);
+    left(&bed, "u-2", "t", "1/0/9/0/CREDIT", 40_000);
+    let relay = RelayThread::new(&bed.settings);
+    bed.wait_until_sent();
+    assert_eq!(bed.count("late = 1"), 2);
+    // Of the two of one client's id, one has landed.
+    bed.run(
+        "INSERT INTO balance_transactions VALUES (1, 0, 77, 0, 2, 'USDT', 't', 'CREDIT', 1, 0, 1, \
+         0, 0, 'SUCCESS', NULL, UTC_TIMESTAMP(3), 1, NULL, '1/0/9/0/CREDIT', NULL)",
+    );
+    commit(&bed, 2, i64::MAX);
+    until("the other one is issued anew and sent", || {
+        bed.count("issues = 2 AND status = 'SENT' AND late = 0") == 1
+    });
+    assert_eq!(bed.count("issues = 2 AND leg = '1/0/0/0/CREDIT'"), 1);
+    until("the one that landed is settled", || {
+        bed.count("issues = 1 AND status = 'SENT' AND late = 0") == 1
+    });
+    relay.end();
+}
+
+#[test]
+fn payloads_are_trimmed_and_keys_never() {
+    let Some(mut bed) = bed("payloads_are_trimmed_and_keys_never", 1) else {
+        return;
+    };
+    bed.settings.window_ms = 1000;
+    bed.settings.trim_age = Duration::from_secs(60);
+    bed.settings.trim_bite = 7;
+    bed.settings.trim_interval = Duration::from_millis(10);
+    for n in 0..30 {
+        left(&bed, "u-1", &format!("old-{n}"), "", 70_000);
+    }
+    bed.run("UPDATE outbox_events SET status = 'SENT'");
+    bed.run("UPDATE outbox_events SET late = 1 WHERE transaction_id = 'old-20'");
+    left(&bed, "u-1", "young", "", 0);
+    bed.run("UPDATE outbox_events SET status = 'SENT' WHERE transaction_id = 'young'");
+    let relay = RelayThread::new(&bed.settings);
+    // What is still open is not passed.
+    until("a part is trimmed", || bed.count("payload IS NULL") == 20);
+    bed.run("UPDATE outbox_events SET late = 0");
+    until("the rest is trimmed", || bed.count("payload IS NULL") == 30);
+    assert_eq!(
+        bed.count("payload IS NOT NULL AND transaction_id = 'young'"),
+        1
+    );
+    assert_eq!(bed.count("1"), 31);
+    relay.end();
+}
