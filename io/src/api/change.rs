@@ -1,0 +1,253 @@
+//! A change on its way: admitted, and answered at once or with its outcome.
+
+use std::{sync::Arc, time::Instant};
+
+use kilter_engine::AccountId;
+use parking_lot::Mutex;
+
+use super::{
+    Problem, ProblemKind,
+    check::Change,
+    entry::{entries_for, is_final, outcome as wire_outcome},
+    problem::shown,
+    seams::{Answer, Door, Outcomes, Transactions},
+    wire::balance::{ChangeBalanceResponse, Outcome as WireOutcome},
+};
+use crate::outbox::{Admitted, DoorError, Outcome, Status};
+
+/// How a change is answered: the answer of the prototype's method, and what problem it stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Changed {
+    pub(crate) response: ChangeBalanceResponse,
+    pub(crate) problem: Option<Problem>,
+}
+
+impl Changed {
+    /// A change that came to nothing.
+    pub(crate) fn refused(transaction_id: &str, problem: Problem) -> Self {
+        let response = ChangeBalanceResponse {
+            transaction_id: transaction_id.to_owned(),
+            error_message: problem.message.clone(),
+            ..ChangeBalanceResponse::default()
+        };
+        let problem = Some(problem);
+        Self { response, problem }
+    }
+}
+
+/// What a change needs on its way.
+pub(crate) struct Way<'a> {
+    pub(crate) door: &'a dyn Door,
+    pub(crate) outcomes: &'a dyn Outcomes,
+    pub(crate) transactions: &'a Arc<dyn Transactions>,
+    pub(crate) opens_on_deposit: bool,
+}
+
+impl Way<'_> {
+    /// Sends a change on; answers once it is durable, or, given a time, with its outcome or when
+    /// the time is up.
+    pub(crate) fn send(&self, change: Change, until: Option<Instant>, answer: Answer<Changed>) {
+        let flow = Arc::new(Flow {
+            user_id: change.user_id.clone(),
+            transaction_id: change.transaction_id.clone(),
+            account_id: change.account_id,
+            until,
+            transactions: Arc::clone(self.transactions),
+            state: Mutex::new(State {
+                answer: Some(answer),
+                ..State::default()
+            }),
+        });
+        // Before it is handed over, or the outcome could come before anybody waits for it.
+        if let Some(until) = until {
+            let theirs = Arc::clone(&flow);
+            let told = Box::new(move |outcome| theirs.step(|state| state.told(outcome)));
+            let name = (&*change.user_id, &*change.transaction_id);
+            match self.outcomes.wait(name, change.postings, until, told) {
+                Ok(ticket) => flow.state.lock().ticket = Some(ticket),
+                Err(problem) => return flow.refuse(problem),
+            }
+        }
+        let theirs = Arc::clone(&flow);
+        let admitted = Box::new(move |result| theirs.admitted(result));
+        let event = change.event(self.opens_on_deposit);
+        if let Err(error) = self.door.submit(event, admitted) {
+            flow.refuse(error.into());
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    answer: Option<Answer<Changed>>,
+    /// The event's name, and whether it was accepted before.
+    event: Option<(String, bool)>,
+    /// What became of it; `Some(None)` when the time is up.
+    outcome: Option<Option<Outcome>>,
+    /// Keeps the waiting alive.
+    ticket: Option<Box<dyn Send>>,
+}
+
+impl State {
+    /// The first outcome counts, and before all that there is one.
+    fn told(&mut self, outcome: Option<Outcome>) {
+        if !matches!(self.outcome, Some(Some(_))) {
+            self.outcome = Some(outcome);
+        }
+    }
+}
+
+struct Flow {
+    user_id: String,
+    transaction_id: String,
+    account_id: AccountId,
+    /// Until when to wait for the outcome, if at all.
+    until: Option<Instant>,
+    transactions: Arc<dyn Transactions>,
+    state: Mutex<State>,
+}
+
+impl Flow {
+    fn admitted(self: &Arc<Self>, result: Result<Admitted, DoorError>) {
+        match result {
+            Err(error) => self.refuse(error.into()),
+            Ok(Admitted::Accepted { event_id, .. }) => match self.until {
+                Some(_) => self.step(|state| state.event = Some((event_id, false))),
+                None => self.finish(&event_id, false, None),
+            },
+            Ok(Admitted::Duplicate {
+                event_id, outcome, ..
+            }) => self.duplicate(event_id.unwrap_or_default(), outcome),
+            Ok(Admitted::Conflict { event_id, differs }) => {
+                let mut changed = Changed::refused(&self.transaction_id, self.conflict(&differs));
+                changed.response.event_id = event_id;
+                self.answer(changed);
+            }
+            Ok(Admitted::NoAccount | Admitted::AccountTaken | Admitted::HasAccount { .. }) => {
+                let user = shown(&self.user_id);
+                let message = format!(
+                    "account_id {} is not an account of user {user}",
+                    self.account_id
+                );
+                let mut problem = Problem::new(ProblemKind::NotFound, message);
+                problem.field = Some("account_id".into());
+                self.refuse(problem);
+            }
+        }
+    }
+
+    fn conflict(&self, differs: &[String]) -> Problem {
+        let id = shown(&self.transaction_id);
+        let what = match differs {
+            [] => "with another body".to_owned(),
+            names => {
+                let names: Vec<String> = names.iter().map(|name| as_asked(name)).collect();
+                format!("with another {}", names.join(", "))
+            }
+        };
+        let message = format!("transaction_id {id} was accepted before, {what}");
+        let mut problem = Problem::new(ProblemKind::Conflict, message);
+        problem.field = Some("transaction_id".into());
+        problem
+    }
+
+    fn duplicate(self: &Arc<Self>, event_id: String, outcome: Option<Outcome>) {
+        if self.until.is_none() {
+            return self.finish(&event_id, true, outcome);
+        }
+        if let Some(outcome) = outcome.filter(is_final) {
+            return self.step(|state| {
+                state.event = Some((event_id, true));
+                state.told(Some(outcome));
+            });
+        }
+        self.step(|state| state.event = Some((event_id, true)));
+        // It may have been answered long before anybody waited.
+        let theirs = Arc::clone(self);
+        let found = Box::new(move |found: Result<Option<_>, Problem>| {
+            let found: Option<crate::outbox::TransactionState> = found.ok().flatten();
+            if let Some(outcome) = found.map(|found| found.outcome).filter(is_final) {
+                theirs.step(|state| state.told(Some(outcome)));
+            }
+        });
+        if let Some(until) = self.until {
+            let (user_id, id) = (&self.user_id, &self.transaction_id);
+            self.transactions.transaction(user_id, id, until, found);
+        }
+    }
+
+    /// Learns something, and answers once both event and outcome are known.
+    fn step(&self, learn: impl FnOnce(&mut State)) {
+        let known = {
+            let mut state = self.state.lock();
+            learn(&mut state);
+            let is_known = state.event.is_some() && state.outcome.is_some();
+            is_known.then(|| (state.event.clone(), state.outcome.clone()))
+        };
+        if let Some((Some((event_id, duplicate)), Some(outcome))) = known {
+            self.finish(&event_id, duplicate, outcome);
+        }
+    }
+
+    fn finish(&self, event_id: &str, duplicate: bool, outcome: Option<Outcome>) {
+        let waited = self.until.is_some();
+        let mut response = ChangeBalanceResponse {
+            success: true,
+            transaction_id: self.transaction_id.clone(),
+            event_id: event_id.to_owned(),
+            outcome: WireOutcome::Pending.into(),
+            pending: true,
+            duplicate,
+            ..ChangeBalanceResponse::default()
+        };
+        if let Some(outcome) = &outcome {
+            response.outcome = wire_outcome(outcome.status).into();
+            response.pending = !is_final(outcome);
+            response.error_code = outcome.error_code.clone().unwrap_or_default();
+            response.balances = entries_for(&self.user_id, &outcome.entries);
+            response.version = response.balances.last().map_or(0, |last| last.version);
+            response.success = matches!(outcome.status, Status::Success | Status::Pending);
+            if !response.success {
+                let how = wire_outcome(outcome.status).as_str_name();
+                let how = how.trim_start_matches("OUTCOME_");
+                response.error_message = format!("{how}: {}", response.error_code);
+            }
+        }
+        let mut problem = None;
+        if duplicate && !waited {
+            let id = shown(&self.transaction_id);
+            let message = format!("transaction_id {id} was accepted before");
+            response.success = false;
+            response.error_message.clone_from(&message);
+            problem = Some(Problem::new(ProblemKind::Conflict, message));
+        }
+        self.answer(Changed { response, problem });
+    }
+
+    fn refuse(&self, problem: Problem) {
+        self.answer(Changed::refused(&self.transaction_id, problem));
+    }
+
+    fn answer(&self, changed: Changed) {
+        let (answer, ticket) = {
+            let mut state = self.state.lock();
+            (state.answer.take(), state.ticket.take())
+        };
+        drop(ticket);
+        if let Some(answer) = answer {
+            answer(changed);
+        }
+    }
+}
+
+/// The name of a command's field as requests have it.
+fn as_asked(name: &str) -> String {
+    let mut asked = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            asked.push('_');
+        }
+        asked.push(letter.to_ascii_lowercase());
+    }
+    asked
+}
