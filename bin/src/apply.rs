@@ -3,10 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use kilter_engine::{Offset, clock::Clock};
+use kilter_engine::clock::Clock;
 use kilter_io::{
     clock::SystemClock,
-    embedded::{CommandLog, DataDir, Input, KnownPrefix, LineBatch},
+    embedded::{CommandLog, DataDir, Input, KnownPrefix, LegMover, LineBatch},
     results::JsonLines,
 };
 
@@ -60,9 +60,17 @@ pub fn run(args: &cli::Apply) -> anyhow::Result<Answer> {
     let node = embedded_node::start(&dir, &settings, sink, Arc::new(()), &mut |line| {
         progress.tell(&line);
     })?;
-    let fed = feed(&node, &mut log, &mut input, &interrupt, &mut progress);
-    let finished = match fed {
-        Ok(fed) => drain(&node, log.end(), &interrupt, &mut progress).map(|()| fed),
+    let mut mover = LegMover::open(&dir)?;
+    let mut feed = Feed {
+        node: &node,
+        log: &mut log,
+        mover: &mut mover,
+        clock: SystemClock::new(),
+        interrupt: &interrupt,
+        progress: &mut progress,
+    };
+    let finished = match feed.input(&mut input) {
+        Ok(fed) => feed.drain().map(|()| fed),
         Err(error) => Err(error),
     };
     progress.finish();
@@ -85,52 +93,71 @@ pub fn run(args: &cli::Apply) -> anyhow::Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// Appends the input, as fast as the node takes it. Returns how many lines.
-fn feed(
-    node: &Node,
-    log: &mut CommandLog,
-    input: &mut Input,
-    interrupt: &Interrupt,
-    progress: &mut Progress,
-) -> anyhow::Result<u64> {
-    let clock = SystemClock::new();
-    let mut batch = LineBatch::default();
-    let mut fed = 0;
-    loop {
-        while log.end().get() - node.committed().get() > LAG_MAX && !interrupt.is_asked() {
-            node.check()?;
-            std::thread::park_timeout(LOOK_INTERVAL);
-        }
-        if interrupt.is_asked() {
-            return Ok(fed);
-        }
-        input.read(&mut batch, BATCH_LINES, BATCH_BYTES)?;
-        if batch.is_empty() {
-            return Ok(fed);
-        }
-        log.append_input(input, &batch.lines(), clock.wall_ms())?;
-        node.wake();
-        node.check()?;
-        fed += batch.len() as u64;
-        let lag = log.end().get() - node.committed().get();
-        progress.set(fed, || format!("lines appended, {lag} to be committed"));
-    }
+/// What feeds the node.
+struct Feed<'a> {
+    node: &'a Node,
+    log: &'a mut CommandLog,
+    mover: &'a mut LegMover,
+    clock: SystemClock,
+    interrupt: &'a Interrupt,
+    progress: &'a mut Progress,
 }
 
-/// Waits until the store has everything that the log has.
-fn drain(
-    node: &Node,
-    end: Offset,
-    interrupt: &Interrupt,
-    progress: &mut Progress,
-) -> anyhow::Result<()> {
-    while node.committed() < end && !interrupt.is_asked() {
-        node.check()?;
-        let committed = node.committed().get();
-        progress.set(committed, || format!("of {end} records committed"));
-        std::thread::park_timeout(LOOK_INTERVAL);
+impl Feed<'_> {
+    /// Appends the input, as fast as the node takes it. Returns how many lines.
+    fn input(&mut self, input: &mut Input) -> anyhow::Result<u64> {
+        let mut batch = LineBatch::default();
+        let mut fed = 0;
+        loop {
+            while self.log.end().get() - self.node.committed().get() > LAG_MAX
+                && !self.interrupt.is_asked()
+            {
+                self.node.check()?;
+                std::thread::park_timeout(LOOK_INTERVAL);
+            }
+            if self.interrupt.is_asked() {
+                return Ok(fed);
+            }
+            input.read(&mut batch, BATCH_LINES, BATCH_BYTES)?;
+            if batch.is_empty() {
+                return Ok(fed);
+            }
+            self.log
+                .append_input(input, &batch.lines(), self.clock.wall_ms())?;
+            self.move_legs()?;
+            self.node.wake();
+            self.node.check()?;
+            fed += batch.len() as u64;
+            let lag = self.log.end().get() - self.node.committed().get();
+            self.progress
+                .set(fed, || format!("lines appended, {lag} to be committed"));
+        }
     }
-    Ok(())
+
+    /// Waits until the store has everything that the log has, and no leg is left to move.
+    fn drain(&mut self) -> anyhow::Result<()> {
+        while !self.interrupt.is_asked() {
+            self.node.check()?;
+            let end = self.log.end();
+            let is_committed = self.node.committed() >= end;
+            // What is committed has left its legs: looked at in this order, none is overlooked.
+            if self.move_legs()? > 0 {
+                self.node.wake();
+            } else if is_committed {
+                break;
+            } else {
+                let committed = self.node.committed().get();
+                self.progress
+                    .set(committed, || format!("of {end} records committed"));
+                std::thread::park_timeout(LOOK_INTERVAL);
+            }
+        }
+        Ok(())
+    }
+
+    fn move_legs(&mut self) -> anyhow::Result<usize> {
+        Ok(self.mover.step(self.log, self.clock.wall_ms())?)
+    }
 }
 
 fn summary(file: &Path, known: KnownPrefix, fed: u64, interrupted: bool) -> String {

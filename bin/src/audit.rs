@@ -52,6 +52,7 @@ pub fn print(report: &AuditReport) -> Answer {
             waiting => format!("; {waiting} records of the log wait to be applied"),
         }
     );
+    println!("legs in flight: {}", report.in_flight);
     if report.differences == 0 {
         println!("the store is exact: every balance is what the log makes it");
         return Answer::Yes;

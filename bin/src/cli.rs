@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use kilter_engine::wait::WaitStrategy;
 
-use crate::units::{duration, size};
+use crate::{
+    front::Role,
+    units::{duration, size},
+};
 
 /// A balance engine: exact, durable balances from a log of commands.
 ///
@@ -53,6 +56,8 @@ pub enum Command {
     /// Decide about single records of the log.
     #[command(subcommand)]
     Log(Log),
+    /// Print the headers that sign a request, to try one with curl or grpcurl.
+    Sign(Sign),
     /// Check or print the settings of a node.
     #[command(subcommand)]
     Config(Config),
@@ -267,6 +272,47 @@ pub struct Note {
     pub source: Source,
 }
 
+/// `kilter sign`
+///
+/// What is signed is x-timestamp, a colon and the raw body; so the body must be sent as it is here:
+///
+///   kilter sign body.json > headers; curl -H @headers -H content-type:application/json --data-binary @body.json URL
+///   eval grpcurl -plaintext $(kilter sign --args --grpc ChangeBalance r.json) -d @ HOST:PORT balance.BalanceService/ChangeBalance < r.json
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Sign {
+    /// The body as it will be sent; - is standard input. With --grpc, the request in JSON.
+    #[arg(value_name = "FILE|-")]
+    pub body: PathBuf,
+    /// The name of the key.
+    #[arg(long, default_value = "1", value_name = "ID")]
+    pub key_id: String,
+    /// A file with the secret and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// The secret itself; better by the environment, where others cannot see it.
+    #[arg(
+        long,
+        env = "HMAC_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    pub secret: Option<String>,
+    /// Sign the message of this gRPC method, such as ChangeBalance.
+    #[arg(long, value_name = "METHOD")]
+    pub grpc: Option<String>,
+    /// Write the message with gRPC's five bytes before it to this file, for curl
+    /// --http2-prior-knowledge --data-binary @FILE.
+    #[arg(long, value_name = "FILE", requires = "grpc")]
+    pub frame: Option<PathBuf>,
+    /// Sign as of this time, in ms since 1970, instead of now.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
+    pub timestamp_ms: Option<i64>,
+    /// One line of -H arguments instead of a header a line.
+    #[arg(long)]
+    pub args: bool,
+}
+
 /// `kilter config`
 #[derive(Debug, Subcommand)]
 pub enum Config {
@@ -304,6 +350,17 @@ pub struct Serve {
     /// A directory with log and store, instead of servers.
     #[arg(long, env = "KILTER_DATA", value_name = "DIR", conflicts_with_all = ["config", "set"])]
     pub data: Option<PathBuf>,
+    /// What this process does, on servers: api (gRPC and REST), engine (leads or stands by), relay
+    /// (brings accepted commands to the log that were left behind), cache (writes Redis). Several
+    /// with commas between; all that the settings do not turn off if not given.
+    #[arg(
+        long,
+        env = "KILTER_ROLE",
+        value_delimiter = ',',
+        value_enum,
+        value_name = "ROLE"
+    )]
+    pub role: Vec<Role>,
     /// How the node is laid out, on a directory; on servers the file of settings says so.
     #[command(flatten)]
     pub layout: Layout,

@@ -22,9 +22,9 @@ mod value;
 mod tests;
 
 pub use environment::Environment;
-pub use keys::{Config, Log, Mysql};
+pub use keys::{Api, Config, Log, Mysql};
 pub use mistakes::{Mistake, Mistakes};
-pub use types::{Ledger, LogFormat, Tls};
+pub use types::{Ledger, LogFormat, Secret, Signatures, Tls};
 
 use crate::cli::ConfigArgs;
 use reader::{File, Printed, Reader};
@@ -143,6 +143,9 @@ pub fn run(args: &crate::cli::Config) -> anyhow::Result<crate::Answer> {
     match args {
         crate::cli::Config::Check(args) => {
             let config = Config::from_args(args)?;
+            if config.api.enabled {
+                crate::front::keys(&config.api)?;
+            }
             writeln!(out, "ok: {}", config.summary())?;
         }
         crate::cli::Config::Print(args) if args.defaults => {
@@ -169,8 +172,15 @@ impl Config {
         } else {
             "no metrics".to_owned()
         };
+        let api = if self.api.enabled {
+            let grpc = std::net::SocketAddr::new(self.api.bind, self.api.grpc_port);
+            format!("front door on {grpc} and {}", self.api.rest_port)
+        } else {
+            "no front door".to_owned()
+        };
         format!(
-            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, {} shards, {} writers, {metrics}",
+            "kafka {} (topic {}), mysql {}:{} (database {}), {redis}, {} shards, {} writers, {api}, \
+             {metrics}",
             self.kafka.brokers,
             self.kafka.commands,
             self.mysql.host,

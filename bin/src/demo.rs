@@ -15,7 +15,7 @@ use anyhow::Context;
 use kilter_engine::clock::Clock;
 use kilter_io::{
     clock::SystemClock,
-    embedded::{CommandLog, DataDir, NewRecord},
+    embedded::{CommandLog, DataDir, LegMover, NewRecord},
 };
 
 use crate::{
@@ -76,7 +76,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Answer> {
         base,
     };
     let fed = feeder.feed(&mut traffic, args.commands);
-    let fed = fed.and_then(|()| feeder.drain());
+    let fed = fed.and_then(|()| feeder.drain(&mut LegMover::open(&dir)?));
     let elapsed = start.elapsed();
     progress.finish();
     if let Err(error) = fed {
@@ -170,8 +170,16 @@ impl Feeder<'_> {
         Ok(())
     }
 
-    fn drain(&mut self) -> anyhow::Result<()> {
-        while self.node.committed() < self.log.end() && !self.interrupt.is_asked() {
+    /// Waits until the store has everything that the log has, and no leg is left to move: a
+    /// directory may have had some before.
+    fn drain(&mut self, mover: &mut LegMover) -> anyhow::Result<()> {
+        let clock = SystemClock::new();
+        while !self.interrupt.is_asked() {
+            let is_committed = self.node.committed() >= self.log.end();
+            if is_committed && mover.step(self.log, clock.wall_ms())? == 0 {
+                break;
+            }
+            self.node.wake();
             self.show()?;
             std::thread::park_timeout(LOOK_INTERVAL);
         }

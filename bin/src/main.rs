@@ -11,6 +11,7 @@ mod demo;
 mod embedded_node;
 mod engine_setup;
 mod exporter;
+mod front;
 mod http;
 mod logging;
 #[allow(dead_code, reason = "tests hold dashboards against every name")]
@@ -22,6 +23,7 @@ mod progress;
 mod serve;
 mod servers;
 mod show;
+mod sign;
 mod signals;
 mod source;
 mod threads;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
+        Command::Sign(sign) => sign::run(sign),
         Command::Config(config) => config::run(config),
     };
     match answer {

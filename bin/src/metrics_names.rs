@@ -1,6 +1,6 @@
 //! Every figure that is exported: its name, kind, labels and words, each in one place.
 //!
-//! The names that begin with `balance_consumer_` are those of the system before, for which
+//! The names that begin with `balance_` are those of the system before, for which
 //! dashboards exist. Units come last in a name (`_ms`, `_bytes`, `_seconds`); a counter ends in
 //! `_total`.
 
@@ -105,6 +105,50 @@ metrics! {
         "Memory that remembered transaction ids take, in bytes.";
     RESIDENT_BYTES = Gauge "kilter_resident_bytes" []
         "Memory of the process that is in RAM, in bytes.";
+    OUTBOX_CREATED = Counter "balance_outbox_events_created_total" []
+        "Commands that the front door accepted.";
+    OUTBOX_DUPLICATES = Counter "kilter_outbox_duplicates_total" []
+        "Requests that were the same as an earlier one.";
+    OUTBOX_CONFLICTS = Counter "kilter_outbox_conflicts_total" []
+        "Requests that used an id for something else.";
+    OUTBOX_ACCOUNT_REFUSALS = Counter "kilter_outbox_account_refusals_total" []
+        "Requests that were refused for their account.";
+    OUTBOX_TURNED_AWAY = Counter "kilter_outbox_turned_away_total" []
+        "Requests that were turned away because too many waited.";
+    OUTBOX_UNAVAILABLE = Counter "kilter_outbox_unavailable_total" []
+        "Requests that the store did not answer in time.";
+    OUTBOX_BATCHES = Counter "kilter_outbox_batches_total" []
+        "Transactions that accepted commands.";
+    OUTBOX_WAITING = Gauge "kilter_outbox_waiting" []
+        "Requests that wait to become durable.";
+    OUTBOX_LEFT = Counter "kilter_outbox_left_to_relay_total" []
+        "Accepted commands that were left to the relay.";
+    OUTBOX_RELAYED = Counter "kilter_outbox_relayed_total" []
+        "Commands and legs that the relay brought to the log.";
+    OUTBOX_RELAY_RETRIES = Counter "kilter_outbox_relay_retries_total" []
+        "Tries of the relay that failed.";
+    OUTBOX_ISSUED_ANEW = Counter "kilter_outbox_issued_anew_total" []
+        "Commands and legs that had expired and were issued anew.";
+    OUTBOX_TRIMMED = Counter "kilter_outbox_trimmed_total" []
+        "Payloads that were dropped because they are old.";
+    OUTBOX_RANGES = Gauge "kilter_outbox_ranges" []
+        "Ranges of users, of 8, that this process relays.";
+    OUTBOX_UNSENT = Gauge "kilter_outbox_unsent" []
+        "Commands and legs in those ranges that have not reached the log.";
+    OUTBOX_OLDEST = Gauge "kilter_outbox_oldest_unsent_seconds" []
+        "Age of the oldest of them, in s.";
+    API_CONNECTIONS = Gauge "kilter_api_connections" ["protocol"]
+        "Connections of clients that are open.";
+    API_REQUESTS = Counter "kilter_api_requests_total" ["protocol"]
+        "Requests of clients.";
+    API_REFUSED = Counter "kilter_api_refused_total" ["protocol"]
+        "Requests that were refused for their form, before anything looked at what they ask.";
+    API_BROKEN = Counter "kilter_api_broken_connections_total" ["protocol"]
+        "Connections that ended by a fault of the client's, or by a deadline.";
+    API_TURNED_AWAY = Counter "kilter_api_turned_away_total" ["protocol"]
+        "Connections that were turned away because there were too many.";
+    API_WAITERS = Gauge "kilter_api_waiters" []
+        "Requests that wait for the outcome of their command.";
     UP = Gauge "kilter_up" []
         "1 while the node is ready, 0 while it is not.";
 }
@@ -132,7 +176,7 @@ mod tests {
                 ALL[..index].iter().all(|other| other.name != name),
                 "{name} twice"
             );
-            assert!(name.starts_with("kilter_") || name.starts_with("balance_consumer_"));
+            assert!(name.starts_with("kilter_") || name.starts_with("balance_"));
             let is_total = name.ends_with("_total");
             assert_eq!(is_total, metric.kind == Kind::Counter, "{name}");
             // Those are what Prometheus appends by itself.

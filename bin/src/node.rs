@@ -32,6 +32,7 @@ use kilter_engine::{
     shard::{
         Shard,
         agent::{ShardAgent, ShardGauges, ShardPorts},
+        question::{Asker, questions},
     },
     slot::CommandSlot,
     store::{Committed, Store},
@@ -47,6 +48,9 @@ const PARTS: usize = 4;
 
 /// Slots of a results ring.
 const RESULT_SLOTS: usize = 4096;
+
+/// How many questions may wait for one shard.
+const QUESTIONS: usize = 4096;
 
 /// How many bytes of records too large for a slot may wait for one shard.
 const SPILL_MAX_BYTES: usize = 64 << 20;
@@ -93,6 +97,8 @@ pub struct Node {
     poller_progress: Arc<PollerProgress>,
     writers: Vec<Arc<WriterView>>,
     gauges: Vec<Arc<ShardGauges>>,
+    asker: Asker,
+    term: Term,
 }
 
 /// What a node starts from, whatever its log and store are.
@@ -181,6 +187,7 @@ impl Node {
         let mut result_rings = Vec::new();
         let mut writer_ports: Vec<Vec<WriterPort>> = groups.iter().map(|_| Vec::new()).collect();
         let mut agents = Vec::new();
+        let mut ways = Vec::new();
         let gauges: Vec<Arc<ShardGauges>> = shards.iter().map(|_| Arc::default()).collect();
         for (index, shard) in shards.into_iter().enumerate() {
             let group = match groups.iter().position(|group| group.contains(&index)) {
@@ -212,7 +219,9 @@ impl Node {
                 writer: writer_waits[group].1.clone(),
             };
             let part = Box::new(part(settings));
-            agents.push(ShardAgent::new(index, shard, ports, part));
+            let (way, asked) = questions(QUESTIONS);
+            ways.push((way, shard_waits[index].1.clone()));
+            agents.push(ShardAgent::new(index, shard, ports, part).answering(asked));
         }
 
         let views: Vec<Arc<WriterView>> = launch
@@ -295,6 +304,8 @@ impl Node {
             poller_progress,
             writers: views,
             gauges,
+            asker: Asker::new(ways),
+            term: launch.term,
         })
     }
 
@@ -341,6 +352,21 @@ impl Node {
     /// How many slots of each command ring were in use when the last epoch was cut.
     pub fn rings(&self) -> Vec<u64> {
         self.poller_progress.rings()
+    }
+
+    /// What wakes its poller.
+    pub fn waker(&self) -> Waker {
+        self.poller.clone()
+    }
+
+    /// The term that it works under.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The way to ask its shards what a user has.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// What each shard holds.

@@ -3,20 +3,24 @@
 mod adopt;
 mod apply;
 pub mod audit;
+mod beside;
 mod client;
 mod demo;
+mod follow;
 mod init;
 mod keeper;
 mod load;
 mod observe;
 pub mod operator;
 pub mod read;
+mod readers;
 mod redis;
 mod reload;
 mod serve;
 mod session;
 mod settings;
 mod start;
+mod watch;
 
 pub use adopt::adopt;
 pub use apply::apply;

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks for a clean stop, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for a clean stop, the second ends at once. SIGHUP: secrets and
+//! certificates are read again.
 
 use std::sync::{
     Arc,
@@ -7,7 +8,7 @@ use std::sync::{
 
 use anyhow::Context;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
 
@@ -38,5 +39,27 @@ impl Interrupt {
     /// Whether a stop was asked for.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether secrets and certificates are to be read again.
+#[derive(Clone, Debug)]
+pub struct Hangup(Arc<AtomicBool>);
+
+impl Hangup {
+    /// Listens from now on; the signal ends the process no more.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let it.
+    pub fn listen() -> anyhow::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        flag::register(SIGHUP, Arc::clone(&asked)).context("cannot listen to signals")?;
+        Ok(Self(asked))
+    }
+
+    /// Whether it was asked for since the last time that this was called.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
     }
 }

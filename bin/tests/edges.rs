@@ -91,7 +91,7 @@ fn no_json_at_all_and_json_that_is_no_command() {
         good.replace('}', r#","metadata":{"a":1,"a":2}}"#),
         good.replace("\"accountId\":1", "\"accountId\":1.0"),
         good.replace("\"accountId\":1", "\"accountId\":\"1\""),
-        good.replace("DEPOSIT", "TRANSFER"),
+        good.replace("DEPOSIT", "STEAL"),
         good.replace('}', &format!(",\"metadata\":{deep}}}")),
     ]
     .map(String::into_bytes)

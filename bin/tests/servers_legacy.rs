@@ -19,7 +19,8 @@ const OLD: &[&str] = &[
      amount DECIMAL(36,18), available_before DECIMAL(36,18), available_after DECIMAL(36,18), \
      frozen_before DECIMAL(36,18), frozen_after DECIMAL(36,18), status VARCHAR(16), \
      error_message TEXT, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)",
-    "CREATE TABLE outbox_events (id BIGINT AUTO_INCREMENT PRIMARY KEY, event_id VARCHAR(64))",
+    "CREATE TABLE outbox_events (id BIGINT AUTO_INCREMENT PRIMARY KEY, event_id VARCHAR(64), \
+     status ENUM('PENDING', 'SENT', 'FAILED') DEFAULT 'PENDING')",
     "CREATE TABLE leader_locks (id INT PRIMARY KEY, consumer_id VARCHAR(64), \
      acquired_at TIMESTAMP NULL, expires_at TIMESTAMP NULL)",
     "CREATE TABLE consumer_offsets (consumer_group VARCHAR(64), topic VARCHAR(64), \

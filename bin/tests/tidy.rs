@@ -11,6 +11,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/lib.rs",
     "engine/src/prefetch.rs",
     "io/src/kafka.rs",
+    "io/src/net/h2/session.rs",
     "benches/benches/servers/clients.rs",
 ];
 
@@ -19,6 +20,10 @@ const SLEEPS: &[(&str, &str)] = &[
     (
         "bin/tests/servers_",
         "servers tell nobody when they are ready",
+    ),
+    (
+        "bin/tests/front_",
+        "neither do they, and clients that are refused come back later",
     ),
     ("bin/tests/support/", "other processes tell nobody, either"),
     ("io/tests/", "as for the program's"),

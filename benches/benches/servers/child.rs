@@ -73,7 +73,9 @@ impl Node {
             .env("KAFKA_TOPIC_BALANCE_RESULTS", &kafka.results)
             .env("CONSUMER_DLQ_TOPIC", &kafka.dead_letters)
             .env("KILTER_REDIS_ENABLED", "false")
-            .env("PROMETHEUS_PORT", "0");
+            .env("PROMETHEUS_PORT", "0")
+            .env("START_API", "false")
+            .env("START_RELAY", "false");
         for (name, value) in settings {
             command.env(format!("KILTER_{name}"), value);
         }

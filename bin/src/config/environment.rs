@@ -47,6 +47,7 @@ fn is_elsewhere(name: &str) -> bool {
         "CONFIG",
         "DATA",
         "PORT",
+        "ROLE",
         "STACK",
         "TEST",
         "SERVICE_HOST",

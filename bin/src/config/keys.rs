@@ -12,7 +12,7 @@ use super::{
         topic,
     },
     reader::settings,
-    types::{Ledger, LogFormat, Properties, Secret, Tls, Writer},
+    types::{Ledger, LogFormat, Properties, Secret, Signatures, Tls, Writer},
 };
 
 /// The longest time that may be set in ms: a day.
@@ -99,6 +99,58 @@ settings! {
         /// How long to wait for an answer.
         timeout as "timeout_ms": Duration = millis(10, 60_000), "2000";
     }
+    /// The front door: gRPC and REST for clients.
+    api: Api {
+        /// Whether this node has one.
+        enabled: bool = Switch, "true", env "START_API";
+        /// The address that both listen on.
+        bind: IpAddr = Address, "127.0.0.1";
+        /// The port of gRPC; 0: any that is free.
+        grpc_port: u16 = number(0, 65_535), "50051", env "GRPC_PORT";
+        /// The port of REST; 0: any that is free.
+        rest_port: u16 = number(0, 65_535), "3000", env "PORT";
+        /// Our certificates, a PEM file; empty: no encryption.
+        tls_cert: Option<PathBuf> = OptionalFile, "";
+        /// Their key, a PEM file.
+        tls_key: Option<PathBuf> = OptionalFile, "";
+        /// The authorities whose clients are let in, a PEM file; empty: clients need no certificate.
+        tls_client_ca: Option<PathBuf> = OptionalFile, "";
+        /// Which requests must be signed: changes, all, or none (on a loopback address only).
+        signatures: Signatures = one_of::<Signatures>(), "changes";
+        /// The name of the key that requests are signed with.
+        key_id: String = name(), "1";
+        /// The key: a secret of at least 32 bytes.
+        secret: Secret = Hidden, "", env "HMAC_SECRET";
+        /// A file that holds the key instead; read again on SIGHUP.
+        secret_file: Option<PathBuf> = OptionalFile, "";
+        /// The name of another key that is taken as well, as long as keys are changed.
+        second_key_id: String = name(), "2";
+        /// The other key; empty: none.
+        second_secret: Secret = Hidden, "";
+        /// A file that holds the other key instead; read again on SIGHUP.
+        second_secret_file: Option<PathBuf> = OptionalFile, "";
+        /// How long a request may take if its client does not say.
+        request_timeout as "request_timeout_ms": Duration = millis(100, 600_000), "30000", env "REQUEST_TIMEOUT";
+        /// Connections at once, of gRPC and of REST each.
+        connections_max: u32 = number(1, 100_000), "1024";
+        /// Changes that may wait to become durable; more are refused early.
+        queue_max: u32 = number(1, 10_000_000), "10000";
+        /// Open an unknown account by its first deposit.
+        open_on_deposit: bool = Switch, "false";
+        /// Threads for reads that the store must answer.
+        read_threads: u16 = number(1, 64), "2";
+        /// Whether Redis is asked for balances of users that other nodes own.
+        read_redis: bool = Switch, "true";
+    }
+    /// What brings accepted commands to the log that were left behind.
+    relay: Relay {
+        /// Whether this node helps with that.
+        enabled: bool = Switch, "true", env "START_RELAY";
+        /// How long a command is left to whoever accepted it.
+        delay as "delay_ms": Duration = millis(10, 600_000), "500";
+        /// How long payloads are kept of what was sent; not less than engine.window.
+        keep_payloads: Duration = Length, "7d";
+    }
     /// Which node works on which partitions.
     lease: Lease {
         /// How long a lease holds when it is not renewed.
@@ -110,6 +162,8 @@ settings! {
     }
     /// The threads of the node; changes no outcome.
     engine: Engine {
+        /// Whether this node leads, or stands by to.
+        enabled: bool = Switch, "true", env "START_CONSUMER";
         /// Threads that own users, each a hash range.
         shards: u16 = number(1, 256), "2";
         /// Threads that commit epochs, each for neighbouring shards; at most as many as shards.

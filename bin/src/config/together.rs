@@ -1,6 +1,11 @@
 //! Settings that are sound each by itself and contradict each other.
 
-use super::{Config, mistakes::Mistake, reader::Reader, types::Tls};
+use super::{
+    Config,
+    mistakes::Mistake,
+    reader::Reader,
+    types::{Signatures, Tls},
+};
 
 /// Notes every contradiction in `config`, which was read by `reader`.
 pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
@@ -8,6 +13,8 @@ pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
         mysql,
         kafka,
         redis,
+        api,
+        relay,
         lease,
         engine,
         ..
@@ -81,6 +88,58 @@ pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
             )
         },
     );
+    check.hold(
+        relay.keep_payloads >= engine.window,
+        &["relay.keep_payloads", "engine.window"],
+        || "payloads would be gone while their commands may still be issued anew".to_owned(),
+    );
+    check.hold(
+        api.tls_cert.is_some() == api.tls_key.is_some(),
+        &["api.tls_cert", "api.tls_key"],
+        || "one is given without the other".to_owned(),
+    );
+    check.hold(
+        api.tls_client_ca.is_none() || api.tls_cert.is_some(),
+        &["api.tls_client_ca", "api.tls_cert"],
+        || "clients are to show certificates, and there is none of our own".to_owned(),
+    );
+    check.hold(
+        api.signatures != Signatures::Off || api.bind.is_loopback(),
+        &["api.signatures", "api.bind"],
+        || {
+            format!(
+                "unsigned requests are taken on a loopback address only, not on {}",
+                api.bind
+            )
+        },
+    );
+    check.hold(
+        api.rest_port == 0 || api.rest_port != api.grpc_port,
+        &["api.rest_port", "api.grpc_port"],
+        || format!("both are {}", api.rest_port),
+    );
+    check.hold(
+        api.second_secret.is_empty() && api.second_secret_file.is_none()
+            || api.second_key_id != api.key_id,
+        &["api.second_key_id", "api.key_id"],
+        || format!("both are {:?}; a key is known by its name", api.key_id),
+    );
+    for (secret, file, names) in [
+        (
+            &api.secret,
+            &api.secret_file,
+            ["api.secret", "api.secret_file"],
+        ),
+        (
+            &api.second_secret,
+            &api.second_secret_file,
+            ["api.second_secret", "api.second_secret_file"],
+        ),
+    ] {
+        check.hold(secret.is_empty() || file.is_none(), &names, || {
+            "both are given; one must go".to_owned()
+        });
+    }
     for (one, other, topic) in [
         ("commands", "results", (&kafka.commands, &kafka.results)),
         (

@@ -80,6 +80,27 @@ impl Choice for Ledger {
     }
 }
 
+/// Which requests of clients must be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// Those that change something.
+    Changes,
+    /// All of them.
+    All,
+    /// None.
+    Off,
+}
+
+impl Choice for Signatures {
+    fn choices() -> Vec<(&'static str, Self)> {
+        vec![
+            ("changes", Self::Changes),
+            ("all", Self::All),
+            ("off", Self::Off),
+        ]
+    }
+}
+
 /// How lines of the log look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

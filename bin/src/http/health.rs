@@ -46,6 +46,19 @@ impl State {
         !matches!(self, Self::Failed { .. })
     }
 
+    /// What clients hear: whether they are served, and a word.
+    fn for_clients(&self) -> (bool, &'static str) {
+        match self {
+            Self::Starting { .. } => (false, "STARTING"),
+            Self::Standby { .. } => (true, "STANDBY"),
+            Self::CatchingUp { .. } => (true, "CATCHING_UP"),
+            Self::Ready => (true, "OK"),
+            Self::Paused { .. } => (false, "PAUSED"),
+            Self::Stopping => (false, "STOPPING"),
+            Self::Failed { .. } => (false, "FAILED"),
+        }
+    }
+
     /// Whether the node works.
     pub fn is_ready(&self) -> bool {
         *self == Self::Ready
@@ -53,22 +66,33 @@ impl State {
 }
 
 /// The state of a node, which its threads set and the HTTP server tells. Also the figure
-/// `kilter_up`, so that figures must be collected before this is made.
-#[derive(Debug)]
-pub struct Health(RwLock<State>);
+/// `kilter_up`, so that figures must be collected before this is made. Clients of the front door
+/// hear of it, too.
+pub struct Health {
+    state: RwLock<State>,
+    clients: kilter_io::api::Health,
+}
 
 impl Health {
     /// A node that begins, with `what`.
     pub fn starting(what: &str) -> Self {
         metrics::gauge!(UP).set(0.0);
         let what = what.to_owned();
-        Self(RwLock::new(State::Starting { what }))
+        Self {
+            state: RwLock::new(State::Starting { what }),
+            clients: kilter_io::api::Health::new(),
+        }
+    }
+
+    /// What clients are told.
+    pub fn for_clients(&self) -> kilter_io::api::Health {
+        self.clients.clone()
     }
 
     /// The node is in `state` now. What ends does not begin again: nothing follows `Failed`, and
     /// only that follows `Stopping`, whatever a thread that is late may say.
     pub fn set(&self, state: State) {
-        let mut current = self.0.write();
+        let mut current = self.state.write();
         let is_final = match *current {
             State::Failed { .. } => true,
             State::Stopping => state.is_healthy(),
@@ -76,13 +100,15 @@ impl Health {
         };
         if !is_final {
             metrics::gauge!(UP).set(if state.is_ready() { 1.0 } else { 0.0 });
+            let (serves, word) = state.for_clients();
+            self.clients.set(serves, word);
             *current = state;
         }
     }
 
     /// The state that was set last.
     pub fn state(&self) -> State {
-        self.0.read().clone()
+        self.state.read().clone()
     }
 }
 
@@ -99,9 +125,12 @@ mod tests {
     #[test]
     fn what_ends_does_not_begin_again() {
         let health = Health::starting("reading");
+        assert!(!health.for_clients().get().0);
         health.set(State::Ready);
         assert!(health.state().is_ready());
+        assert_eq!(health.for_clients().get(), (true, "OK".to_owned()));
         health.set(State::Stopping);
+        assert!(!health.for_clients().get().0);
         health.set(State::Ready);
         assert_eq!(health.state(), State::Stopping);
         health.set(failed("first"));

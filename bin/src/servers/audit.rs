@@ -168,6 +168,7 @@ fn print(report: &Report) -> Answer {
             replayed => format!(", {replayed} records applied once more"),
         }
     );
+    println!("legs in flight: {}", report.in_flight);
     if report.is_exact() {
         println!(
             "the store is exact: every balance is what {} makes it",

@@ -25,6 +25,38 @@ struct Shared {
     failures: AtomicU64,
 }
 
+/// Until when a lease holds for certain, by this process's own clock: from before the statement was
+/// sent that renewed it last.
+#[derive(Debug)]
+pub struct Deadline {
+    began: Instant,
+    /// In ms since `began`.
+    until_ms: AtomicU64,
+}
+
+impl Deadline {
+    fn at(renewed: Instant, ttl: Duration) -> Self {
+        let deadline = Self {
+            began: renewed,
+            until_ms: AtomicU64::new(0),
+        };
+        deadline.renew(renewed, ttl);
+        deadline
+    }
+
+    fn renew(&self, renewed: Instant, ttl: Duration) {
+        let until = renewed.saturating_duration_since(self.began) + ttl;
+        // Relaxed: nothing else is ordered by it.
+        self.until_ms
+            .store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether another node may have taken over by now.
+    pub fn is_past(&self) -> bool {
+        self.began.elapsed().as_millis() as u64 >= self.until_ms.load(Ordering::Relaxed)
+    }
+}
+
 /// A thread with a connection of its own that renews, and pauses the node past its deadline.
 #[derive(Debug)]
 pub struct Keeper {
@@ -33,6 +65,7 @@ pub struct Keeper {
     settings: MysqlSettings,
     shared: Arc<Shared>,
     paused: Arc<AtomicBool>,
+    deadline: Arc<Deadline>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,6 +92,7 @@ impl Keeper {
         };
         let shared = Arc::<Shared>::default();
         let paused = Arc::<AtomicBool>::default();
+        let deadline = Arc::new(Deadline::at(sent, lease.ttl()));
         let mut work = Work {
             settings: settings.clone(),
             lease: Arc::clone(&lease),
@@ -66,6 +100,7 @@ impl Keeper {
             interval,
             shared: Arc::clone(&shared),
             paused: Arc::clone(&paused),
+            deadline: Arc::clone(&deadline),
             db: None,
             renewed: sent,
         };
@@ -79,6 +114,7 @@ impl Keeper {
             settings,
             shared,
             paused,
+            deadline,
             thread: Some(thread),
         })
     }
@@ -86,6 +122,11 @@ impl Keeper {
     /// Set while the lease has run out and is not regained.
     pub fn paused(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.paused)
+    }
+
+    /// Until when the lease holds for certain.
+    pub fn deadline(&self) -> Arc<Deadline> {
+        Arc::clone(&self.deadline)
     }
 
     /// Whether the lease has run out and is not regained.
@@ -151,6 +192,7 @@ struct Work {
     interval: Duration,
     shared: Arc<Shared>,
     paused: Arc<AtomicBool>,
+    deadline: Arc<Deadline>,
     db: Option<Db>,
     /// When the last statement that renewed was sent.
     renewed: Instant,
@@ -169,6 +211,7 @@ impl Work {
             match self.renew() {
                 Ok(()) => {
                     self.renewed = sent;
+                    self.deadline.renew(sent, self.lease.ttl());
                     next = sent + self.interval;
                     self.shared.renewals.fetch_add(1, Ordering::Relaxed);
                     if self.paused.swap(false, Ordering::AcqRel) {
@@ -201,5 +244,22 @@ impl Work {
             None => self.db.insert(Db::open(&self.settings)?),
         };
         self.lease.renew(db, &self.taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_moves_with_each_renewal() {
+        let ttl = Duration::from_secs(60);
+        let Some(sent) = Instant::now().checked_sub(ttl) else {
+            return;
+        };
+        let deadline = Deadline::at(sent, ttl);
+        assert!(deadline.is_past());
+        deadline.renew(Instant::now(), ttl);
+        assert!(!deadline.is_past());
     }
 }

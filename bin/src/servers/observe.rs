@@ -10,7 +10,7 @@ use kilter_engine::{
 use kilter_io::mysql::{MysqlError, StageTimes, Watch};
 use metrics::{counter, histogram};
 
-use crate::metrics_names as names;
+use crate::{front::Awaited, metrics_names as names};
 
 /// Hears of every transaction, from the writers' threads.
 #[derive(Debug, Default)]
@@ -65,17 +65,20 @@ struct Fresh {
     dead_letters: u64,
 }
 
-/// Counts results on their way to the log.
+/// Counts results on their way to the log, and tells those who wait for them: an outcome follows
+/// from the log, so that it stands before it is published.
 pub struct CountedSink<S> {
     inner: S,
+    awaited: Awaited,
     fresh: BTreeMap<Partition, Fresh>,
 }
 
 impl<S> CountedSink<S> {
     /// Counts what goes to `inner`.
-    pub fn new(inner: S) -> Self {
+    pub fn new(inner: S, awaited: Awaited) -> Self {
         Self {
             inner,
+            awaited,
             fresh: BTreeMap::new(),
         }
     }
@@ -92,7 +95,9 @@ impl<S: ResultSink> ResultSink for CountedSink<S> {
             fresh.failed += 1;
         }
         fresh.dead_letters += u64::from(result.dead_letter.is_some());
-        self.inner.result(result)
+        self.inner.result(result)?;
+        self.awaited.tell(result);
+        Ok(())
     }
 
     fn end(&mut self, cut: &Cut) -> Result<(), S::Error> {

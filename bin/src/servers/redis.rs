@@ -44,9 +44,6 @@ impl Cache {
     ///
     /// When the system gives no thread.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        if !config.redis.enabled {
-            return Ok(Self(None));
-        }
         let settings = redis_settings(config);
         let source = BalancePages::opener(mysql_settings(config));
         let offers = Arc::new(Offers::new(config.redis.threads.into(), settings.batch));
@@ -55,13 +52,20 @@ impl Cache {
         Ok(Self(Some(projection)))
     }
 
+    /// No writers.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Where balances are offered, if there are writers.
+    pub fn offers(&self) -> Option<Arc<Offers>> {
+        let projection = self.0.as_ref()?;
+        Some(Arc::clone(projection.offers()))
+    }
+
     /// Who offers what a node commits.
     pub fn observer(&self) -> Arc<Committed> {
-        let offers = self
-            .0
-            .as_ref()
-            .map(|projection| Arc::clone(projection.offers()));
-        Arc::new(Committed(offers))
+        Arc::new(Committed(self.offers()))
     }
 
     /// Tells how it goes.

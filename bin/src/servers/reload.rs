@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use kilter_engine::{AccountId, Partition, hash::key_hash, loader::Loader, notes::NoteKind};
+use kilter_engine::{
+    AccountId, LegName, Partition, hash::key_hash, loader::Loader, notes::NoteKind,
+};
 use kilter_io::{
     kafka::{ResultsReader, SeenResult},
     mysql::Started,
@@ -47,7 +49,7 @@ pub fn ids(
             keeper.check()?;
             tracing::info!(results = seen, ids = count, "loading ids from the results");
         }
-        if !uses_its_id(&result) {
+        if !result.is_entry() {
             return Ok(());
         }
         let account = result
@@ -55,6 +57,22 @@ pub fn ids(
             .and_then(AccountId::new)
             .ok_or_else(|| anyhow!("a result without an account: {result:?}"))?;
         let remembered_ms = result.remembered_at.unwrap_or(result.timestamp);
+        let leg: Option<LegName> = match &result.leg_name {
+            None => None,
+            Some(name) => Some(name.parse().with_context(|| format!("{result:?}"))?),
+        };
+        if result.generation != found.generation.get()
+            && let Some(leg) = &leg
+        {
+            loader.remembered_leg_by_user(
+                &result.user_id,
+                leg,
+                remembered_ms,
+                found.identity.partitions,
+                |partition| clock(partition.get()),
+            )?;
+            return Ok(());
+        }
         if result.generation != found.generation.get() {
             // Of a log that is over: its users may be in other partitions now.
             loader.remembered_by_user(
@@ -72,29 +90,17 @@ pub fn ids(
         if is_refused_since(started, &result) || !is_committed(started, &result) {
             return Ok(());
         }
-        loader
-            .remembered_once(
-                account,
-                &result.transaction_id,
-                Partition::new(result.partition),
-                remembered_ms,
-                clock_ms,
-            )
-            .context("the ids of the results cannot be loaded")?;
+        let partition = Partition::new(result.partition);
+        let (user, id) = (&result.user_id, &result.transaction_id);
+        let loaded = match &leg {
+            Some(leg) => loader.remembered_leg(user, leg, partition, remembered_ms, clock_ms),
+            None => loader.remembered_once(account, id, partition, remembered_ms, clock_ms),
+        };
+        loaded.context("the ids of the results cannot be loaded")?;
         count += 1;
         Ok::<(), anyhow::Error>(())
     })?;
     Ok(count)
-}
-
-/// Whether it answered a command: SUCCESS, or FAILED for want of funds.
-fn uses_its_id(result: &SeenResult) -> bool {
-    result.kind.as_deref() != Some("OPEN")
-        && (result.success
-            || matches!(
-                result.error_code.as_deref(),
-                Some("INSUFFICIENT_AVAILABLE" | "INSUFFICIENT_FROZEN" | "BALANCE_OVERFLOW")
-            ))
 }
 
 fn is_committed(started: &Started, result: &SeenResult) -> bool {

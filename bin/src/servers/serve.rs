@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use kilter_io::api::Keys;
 use kilter_io::mysql::{Db, Lease, MysqlError, Taken, owner_name};
 
 use super::{
-    redis::Cache,
+    beside::{Beside, BesideStart},
     session::{Ended, Session},
     settings::mysql_settings,
     start::{self, FoundLog},
@@ -19,14 +20,18 @@ use crate::{
     Answer, cli,
     config::Config,
     exporter::Exporter,
+    front::{Roles, keys},
     http::{Health, Server, State},
     logging,
-    signals::Interrupt,
+    signals::{Hangup, Interrupt},
 };
 
 /// The first and the longest pause before servers that are away are tried again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How often a process that does not lead looks around.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs `kilter serve --config`.
 ///
@@ -36,7 +41,19 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub fn serve(args: &cli::Serve) -> anyhow::Result<Answer> {
     let config = Config::from_args(&args.source)?;
     logging::init(&config.log);
+    let roles = Roles::of(&args.role, &config);
+    if roles.are_none() {
+        bail!(
+            "there is nothing to do: no --role is left by START_API, START_CONSUMER, START_RELAY \
+             and START_REDIS_UPDATER"
+        );
+    }
+    let keys = match roles.api {
+        true => keys(&config.api)?,
+        false => None,
+    };
     let interrupt = Interrupt::listen()?;
+    let hangup = Hangup::listen()?;
     let exporter = Exporter::install()?;
     let health = Arc::new(Health::starting("looking for log and store"));
     let mut server = match config.metrics.enabled {
@@ -49,13 +66,16 @@ pub fn serve(args: &cli::Serve) -> anyhow::Result<Answer> {
         }
         false => None,
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", config.summary());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, %roles, "{}", config.summary());
     let served = Serving {
         config: &config,
+        args: &args.source,
+        roles,
         health: &health,
         interrupt: &interrupt,
     }
-    .run();
+    .run(keys, hangup);
     if let Err(error) = &served {
         tracing::error!("{error:#}");
         health.set(State::Failed {
@@ -70,22 +90,49 @@ pub fn serve(args: &cli::Serve) -> anyhow::Result<Answer> {
 
 struct Serving<'a> {
     config: &'a Config,
+    args: &'a cli::ConfigArgs,
+    roles: Roles,
     health: &'a Arc<Health>,
     interrupt: &'a Interrupt,
 }
 
 impl Serving<'_> {
-    fn run(&self) -> anyhow::Result<()> {
+    fn run(&self, keys: Option<Keys>, hangup: Hangup) -> anyhow::Result<()> {
         let Some((mut db, found)) = self.find()? else {
             return Ok(());
         };
-        let cache = Cache::start(self.config)?;
-        let observer = cache.observer();
+        let beside = Beside::start(BesideStart {
+            config: self.config,
+            args: self.args,
+            roles: self.roles,
+            keys,
+            partitions: found.identity.partitions,
+            health: self.health.for_clients(),
+            hangup,
+        })?;
+        if self.roles.engine {
+            self.lead(&mut db, &found, &beside)?;
+        } else {
+            self.health.set(State::Ready);
+            while !self.interrupt.is_asked() {
+                beside.look()?;
+                std::thread::park_timeout(LOOK_INTERVAL);
+            }
+        }
+        self.health.set(State::Stopping);
+        beside.stop();
+        tracing::info!("stopped; everything that was read is committed");
+        Ok(())
+    }
+
+    /// Takes leases and works, again and again, until asked to stop.
+    fn lead(&self, db: &mut Db, found: &FoundLog, beside: &Beside<'_>) -> anyhow::Result<()> {
+        let observer = beside.cache().observer();
         loop {
             // A name of its own for each life: what an earlier one left behind is nobody's.
             let lease = Arc::new(Lease::new(owner_name(), self.config.lease.ttl));
-            let Some((taken, sent)) = self.take(&mut db, &found, &lease)? else {
-                break;
+            let Some((taken, sent)) = self.take(db, found, &lease, beside)? else {
+                return Ok(());
             };
             tracing::info!(
                 term = taken.term.get(),
@@ -95,23 +142,19 @@ impl Serving<'_> {
             );
             let session = Session {
                 config: self.config,
-                found: &found,
+                found,
                 lease,
                 taken,
                 sent,
                 health: self.health,
                 interrupt: self.interrupt,
                 observer: Arc::clone(&observer),
-                cache: &cache,
+                beside,
             };
             if session.run()? == Ended::Asked {
-                break;
+                return Ok(());
             }
         }
-        self.health.set(State::Stopping);
-        cache.stop();
-        tracing::info!("stopped; everything that was read is committed");
-        Ok(())
     }
 
     /// Log and store, as soon as both are there; `None` when asked to stop.
@@ -156,6 +199,7 @@ impl Serving<'_> {
         db: &mut Db,
         found: &FoundLog,
         lease: &Lease,
+        beside: &Beside<'_>,
     ) -> anyhow::Result<Option<(Taken, Instant)>> {
         let partitions = found.identity.partitions;
         let most = match self.config.lease.partitions_max {
@@ -168,6 +212,7 @@ impl Serving<'_> {
             if self.interrupt.is_asked() {
                 return Ok(None);
             }
+            beside.look()?;
             let sent = Instant::now();
             match lease.take(db, partitions, most) {
                 Ok(taken) if !taken.partitions.is_empty() => return Ok(Some((taken, sent))),

@@ -17,9 +17,9 @@ use kilter_io::{
 use metrics::gauge;
 
 use super::{
+    beside::Beside,
     keeper::Keeper,
     observe::Figures,
-    redis::Cache,
     settings::mysql_settings,
     start::{self, FoundLog, Running},
 };
@@ -62,8 +62,8 @@ pub struct Session<'a, O> {
     pub health: &'a Arc<Health>,
     /// Whether to stop.
     pub interrupt: &'a Interrupt,
-    /// The writers of Redis.
-    pub cache: &'a Cache,
+    /// What the process does besides.
+    pub beside: &'a Beside<'a>,
     /// Hears of commits.
     pub observer: Arc<O>,
 }
@@ -94,6 +94,7 @@ impl<O: Observer> Session<'_, O> {
             &owner,
             self.interrupt,
             Arc::new(Figures),
+            self.beside.awaited().clone(),
             Arc::clone(&self.observer),
         );
         let running = match started {
@@ -108,14 +109,23 @@ impl<O: Observer> Session<'_, O> {
             }
         };
         self.tell_lease(1.0);
+        let deadline = keeper.deadline();
+        self.beside.leading().begin(
+            running.node.asker().clone(),
+            self.taken.partitions.clone(),
+            Box::new(move || deadline.is_past()),
+        );
         let worked = self.work(&running, &keeper);
+        if matches!(worked, Ok(Ended::Asked)) {
+            self.health.set(State::Stopping);
+            // First: whoever waits for an outcome still gets it.
+            self.beside.close_front();
+        }
+        self.beside.leading().end();
         self.tell_lease(0.0);
         let Running { node, .. } = running;
         match worked {
             Ok(ended) => {
-                if ended == Ended::Asked {
-                    self.health.set(State::Stopping);
-                }
                 node.stop().context("the last epoch could not be flushed")?;
                 keeper.release(true);
                 Ok(ended)
@@ -153,6 +163,7 @@ impl<O: Observer> Session<'_, O> {
             }
             keeper.check()?;
             node.check()?;
+            self.beside.look()?;
             caught_up = caught_up || lag(running) == 0;
             self.health.set(if keeper.is_paused() {
                 State::Paused {
@@ -165,7 +176,6 @@ impl<O: Observer> Session<'_, O> {
             });
             if figures.elapsed() >= WATCH_INTERVAL {
                 figures = Instant::now();
-                self.cache.tell_figures();
                 tell_figures(running, keeper, self.config.engine.ring_slots);
             }
             if caught_up && idle.is_worth_taking(&self.lease, self.found.identity.partitions) {

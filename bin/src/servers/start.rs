@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     config::{Config, Ledger},
+    front::Awaited,
     node::{Launch, Node, NodeSettings, Observer, partition_starts},
     signals::Interrupt,
 };
@@ -118,6 +119,7 @@ pub fn start(
     owner: &str,
     interrupt: &Interrupt,
     watch: Arc<dyn Watch>,
+    awaited: Awaited,
     observer: Arc<impl Observer>,
 ) -> anyhow::Result<Running> {
     let settings = node_settings(config);
@@ -196,7 +198,7 @@ pub fn start(
             let sink = kilter_io::kafka::off_cores(pin, || {
                 KafkaSink::new(&kafka, letter_max, Some(publisher))
             });
-            Ok(CountedSink::new(sink?))
+            Ok(CountedSink::new(sink?, awaited))
         },
         stores,
         observer,

@@ -1,8 +1,10 @@
 //! Runs the real program in directories of its own.
 #![allow(dead_code)]
 
+pub mod clients;
 pub mod outage;
 pub mod process;
+pub mod rest;
 pub mod servers;
 pub mod topics;
 pub mod twin;

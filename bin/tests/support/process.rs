@@ -40,6 +40,17 @@ impl Node {
         Some(rest[..end].to_owned())
     }
 
+    /// Where REST is served, once that is known.
+    pub fn rest(&self) -> Option<String> {
+        let log = self.log();
+        let at = log.find("rest=127.0.0.1:")?;
+        let rest = &log[at + "rest=".len()..];
+        let end = rest
+            .find(|c: char| c.is_whitespace() || c == '"')
+            .unwrap_or(rest.len());
+        Some(rest[..end].to_owned())
+    }
+
     /// GET of a path: status line and body.
     pub fn get(&self, path: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect(self.http()?).ok()?;

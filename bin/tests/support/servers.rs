@@ -93,6 +93,9 @@ impl Servers {
             .env("CONSUMER_DLQ_TOPIC", self.topic("dlq"))
             .env("REDIS_KEY_PREFIX", format!("{}:", self.name))
             .env("PROMETHEUS_PORT", "0")
+            .env("GRPC_PORT", "0")
+            .env("PORT", "0")
+            .env("HMAC_SECRET", super::rest::SECRET)
             // A killed leader's partitions are free soon.
             .env("LEADER_LOCK_TTL", "2000")
             .env("LEADER_RENEW_INTERVAL", "500")

@@ -73,7 +73,8 @@ impl Stack {
             .env("KAFKA_TOPIC_BALANCE_RESULTS", self.topic("results"))
             .env("CONSUMER_DLQ_TOPIC", self.topic("letters"))
             .env("KILTER_REDIS_ENABLED", "false")
-            .env("KILTER_METRICS_ENABLED", "false");
+            .env("KILTER_METRICS_ENABLED", "false")
+            .env("START_API", "false");
         command
     }
 

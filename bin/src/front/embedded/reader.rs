@@ -1,0 +1,61 @@
+//! What reads a directory for clients.
+
+use kilter_engine::{AccountId, Currency, Partition, Position};
+use kilter_io::{
+    api::{BalanceRead, Problem, Source},
+    embedded::StoreReader,
+    outbox::{Lookup, LookupError, TransactionState},
+    rows::{AccountRow, LedgerRow},
+};
+
+use crate::front::{Reader, away};
+
+/// What one thread reads with.
+pub struct DirReader(pub StoreReader);
+
+impl Lookup for DirReader {
+    fn transaction(
+        &mut self,
+        user_id: &str,
+        transaction_id: &str,
+    ) -> Result<Option<TransactionState>, LookupError> {
+        self.0.transaction(user_id, transaction_id)
+    }
+}
+
+impl Reader for DirReader {
+    fn account(&mut self, account_id: AccountId) -> Result<Option<AccountRow>, Problem> {
+        self.0.account(account_id).map_err(|error| away(&error))
+    }
+
+    fn balance(
+        &mut self,
+        _partition: Partition,
+        (account_id, currency): (AccountId, Currency),
+        _min_version: u64,
+    ) -> Result<Option<BalanceRead>, Problem> {
+        let row = self.0.balance(account_id, currency.as_str());
+        Ok(row.map_err(|error| away(&error))?.map(|row| BalanceRead {
+            row,
+            updated_at_ms: 0,
+            source: Source::Store,
+        }))
+    }
+
+    fn entries(
+        &mut self,
+        account_id: AccountId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<LedgerRow>, Problem> {
+        // There is one generation and one partition; a position in another one is behind or before
+        // all that there is.
+        let behind = match after {
+            Some(at) if (at.generation.get(), at.partition.get()) > (1, 0) => return Ok(Vec::new()),
+            Some(at) if (at.generation.get(), at.partition.get()) < (1, 0) => None,
+            at => at.map(|at| (at.offset.get(), at.posting.get())),
+        };
+        let entries = self.0.entries(Some(account_id), behind, None, limit);
+        entries.map_err(|error| away(&error))
+    }
+}

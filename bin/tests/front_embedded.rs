@@ -1,0 +1,344 @@
+//! The front door of a directory: tried out as README says, killed under load, its secret changed.
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    process::Stdio,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::{Value, json};
+use support::{
+    Place,
+    clients::{Clients, Known, Random},
+    process::Node,
+    rest::{Rest, SECRET, now_ms, signed},
+    text, wait_for,
+};
+
+/// A node on a directory whose front door is open.
+fn serve(place: &Place, env: &[(&str, &str)]) -> Node {
+    let log = place.path("serve.log");
+    let child = place
+        .kilter(&["serve"])
+        .env_remove("HMAC_SECRET")
+        .env("GRPC_PORT", "0")
+        .env("PORT", "0")
+        .envs(env.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let node = Node {
+        child,
+        log,
+        stopped: false,
+    };
+    node.wait_for("its address", |node| node.rest().is_some());
+    node
+}
+
+fn client(place: &Place, node: &Node) -> Rest {
+    let secret = std::fs::read_to_string(place.data().join("api.secret"));
+    let mut rest = Rest::new(&node.rest().unwrap());
+    rest.secret = secret.map_or_else(|_| SECRET.to_owned(), |text| text.trim_end().to_owned());
+    rest
+}
+
+fn change(id: &str, kind: &str, amount: &str) -> Value {
+    json!({
+        "transaction_id": id, "account_id": 1, "user_id": "u-1", "currency_code": "USDT",
+        "type": kind, "amount": amount, "wait": true,
+    })
+}
+
+#[test]
+fn a_directory_is_served_to_clients() {
+    let place = Place::new();
+    let node = serve(&place, &[]);
+    let mut rest = client(&place, &node);
+    let opened = rest
+        .post("/api/v1/accounts", &json!({"user_id": "u-1"}))
+        .unwrap()
+        .json();
+    assert_eq!(
+        (&opened["account_id"], &opened["existed"]),
+        (&json!(1), &json!(false))
+    );
+    let again = rest
+        .post("/api/v1/accounts", &json!({"user_id": "u-1"}))
+        .unwrap()
+        .json();
+    assert_eq!(
+        (&again["account_id"], &again["existed"]),
+        (&json!(1), &json!(true))
+    );
+    let path = "/api/v1/balance/change";
+    let told = rest
+        .post(path, &change("t-1", "DEPOSIT", "12.5"))
+        .unwrap()
+        .json();
+    assert_eq!(told["outcome"], "SUCCESS", "{told}");
+    assert_eq!(told["balances"][0]["available_after"], "12.5");
+    let failed = rest
+        .post(path, &change("t-2", "WITHDRAW", "99"))
+        .unwrap()
+        .json();
+    assert_eq!(failed["error_code"], "INSUFFICIENT_AVAILABLE", "{failed}");
+    let other = rest.post(path, &change("t-1", "DEPOSIT", "13")).unwrap();
+    assert_eq!(other.status, 409, "{}", other.text());
+    assert!(other.text().contains("another amount"), "{}", other.text());
+    let mut foreign = change("t-3", "DEPOSIT", "1");
+    foreign["user_id"] = json!("u-2");
+    assert_eq!(rest.post(path, &foreign).unwrap().status, 404);
+    let read = |rest: &mut Rest| rest.get("/api/v1/balance/1/USDT").unwrap().json();
+    let balance = read(&mut rest);
+    assert_eq!(balance["balance"]["available"], "12.5", "{balance}");
+    assert_eq!(balance["source"], "memory");
+    let newer = rest.get("/api/v1/balance/1/USDT?min_version=9").unwrap();
+    assert!(newer.text().contains("not there yet"), "{}", newer.text());
+
+    let creditor = rest
+        .post("/api/v1/accounts", &json!({"user_id": "u-2"}))
+        .unwrap()
+        .json();
+    assert_eq!(creditor["account_id"], 2);
+    let mut transfer = change("t-4", "TRANSFER", "2.5");
+    transfer["to_user_id"] = json!("u-2");
+    transfer["to_account_id"] = json!(2);
+    let told = rest.post(path, &transfer).unwrap().json();
+    assert_eq!(told["balances"][0]["available_after"], "10", "{told}");
+    wait_for("the credit", || {
+        let state = rest.get("/api/v1/transactions/u-1/t-4").unwrap().json();
+        state["legs"][0]["outcome"] == "SUCCESS"
+    });
+    let theirs = rest.get("/api/v1/balance/2/USDT").unwrap().json();
+    assert_eq!(theirs["balance"]["available"], "2.5");
+    assert_eq!(
+        rest.get("/api/v1/transactions/u-1/t-9").unwrap().status,
+        404
+    );
+    let page = rest.get("/api/v1/ledger/1?page_size=2").unwrap().json();
+    assert_eq!(page["entries"].as_array().unwrap().len(), 2);
+    let token = page["next_page_token"].as_str().unwrap();
+    let path = format!("/api/v1/ledger/1?page_size=2&page_token={token}");
+    let next = rest.get(&path).unwrap().json();
+    assert_eq!(next["entries"][0]["transaction_id"], "t-4", "{next}");
+    assert_eq!(next["next_page_token"], "");
+
+    // All results, from the first on and from the middle of what there is.
+    let all = watch(&node.rest().unwrap(), "after=1:0:0:0", 4);
+    let ids: Vec<&str> = all.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["t-1", "t-2", "t-4", "t-4"]);
+    let (_, place_of_second) = &all[1];
+    let rest_of_all = watch(
+        &node.rest().unwrap(),
+        &format!("after={place_of_second}"),
+        2,
+    );
+    assert_eq!(rest_of_all, all[2..]);
+
+    let before = place.available(1, "USDT");
+    node.stop();
+    let node = serve(&place, &[]);
+    let mut rest = client(&place, &node);
+    assert_eq!(Some("10".to_owned()), before);
+    assert_eq!(read(&mut rest)["balance"]["available"], "10");
+    node.stop();
+    let said = place.ok(&["audit"]);
+    assert!(said.contains("audited") || said.contains("exact"), "{said}");
+}
+
+/// The first results of a stream: ids, and positions as they are given to go on behind.
+fn watch(address: &str, query: &str, count: usize) -> Vec<(String, String)> {
+    let path = format!("/api/v1/results?{query}");
+    let results = Rest::new(address).lines(&path, count).unwrap();
+    let results = results.iter().map(|result| {
+        let entry = &result["entry"];
+        let id = entry["transaction_id"].as_str().unwrap().to_owned();
+        let place = ["generation", "partition", "offset", "posting"];
+        (
+            id,
+            place
+                .map(|name| entry["position"][name].to_string())
+                .join(":"),
+        )
+    });
+    results.collect()
+}
+
+#[test]
+fn accepted_survives_thirty_kills() {
+    const KILLS: u64 = 30;
+    const CLIENTS: u64 = 4;
+    const USERS: u64 = 4;
+    let place = Place::new();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = now.unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let env = [("HMAC_SECRET", SECRET)];
+    let mut node = serve(&place, &env);
+    let mut rest = client(&place, &node);
+    for account in 1..=CLIENTS * USERS + 1 {
+        let open = json!({"user_id": format!("u-{account}"), "account_id": account});
+        let opened = rest.post("/api/v1/accounts", &open).unwrap();
+        assert_eq!(opened.status, 200, "{}", opened.text());
+    }
+    let mut clients = Clients::new(CLIENTS, USERS, seed);
+    clients.go_to(&node.rest().unwrap());
+    clients.start();
+    for _ in 0..KILLS {
+        let before = clients.answered();
+        wait_for("answers between two kills", || {
+            clients.answered() > before + 20
+        });
+        let until = Instant::now() + Duration::from_millis(random.below(100));
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        node.kill();
+        node = serve(&place, &env);
+        clients.go_to(&node.rest().unwrap());
+    }
+    let book = clients.stop();
+    let mut rest = client(&place, &node);
+    for (id, asked) in &book {
+        let path = format!("/api/v1/transactions/u-{}/{id}", asked.account);
+        let mut found = rest.get(&path).unwrap();
+        wait_for("its outcome", || {
+            if found.status == 200 && found.json()["outcome"] == "PENDING" {
+                found = rest.get(&path).unwrap();
+                return false;
+            }
+            true
+        });
+        match asked.known {
+            Known::Accepted => assert_eq!(found.json()["outcome"], "SUCCESS", "seed {seed}: {id}"),
+            Known::Refused => assert_eq!(found.status, 404, "seed {seed}: {id}"),
+            Known::Nothing => assert!([200, 404].contains(&found.status), "seed {seed}: {id}"),
+        }
+    }
+    node.stop();
+    let mut effects: BTreeMap<String, u64> = BTreeMap::new();
+    for line in place.ok(&["ledger", "--json"]).lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let id = row["transactionId"].as_str().unwrap();
+        *effects.entry(id.to_owned()).or_default() += 1;
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+    for (id, asked) in &book {
+        let times = effects.get(id).copied().unwrap_or(0);
+        let (name, holds) = match asked.known {
+            Known::Accepted => ("accepted", times == 1),
+            Known::Refused => ("refused", times == 0),
+            Known::Nothing => ("unanswered", times <= 1),
+        };
+        assert!(
+            holds,
+            "seed {seed}: {id} took effect {times} times: {asked:?}"
+        );
+        *counts.entry(name).or_default() += 1;
+        *sums.entry(asked.account).or_default() += times * asked.amount;
+    }
+    println!("{counts:?}");
+    for (account, sum) in sums.iter().filter(|(_, sum)| **sum > 0) {
+        let found = place.available(*account, "USDT");
+        assert_eq!(
+            found,
+            Some(sum.to_string()),
+            "seed {seed}: account {account}"
+        );
+    }
+    place.ok(&["audit"]);
+}
+
+#[test]
+fn a_secret_is_changed_without_a_stop() {
+    let place = Place::new();
+    let file = place.file("secret", ["the first secret of this test, and a long one"]);
+    let file = file.to_str().unwrap();
+    let node = serve(&place, &[("KILTER_API_SECRET_FILE", file)]);
+    let mut rest = Rest::new(&node.rest().unwrap());
+    let mut ask = |secret: &str, time_ms: u64, id: &str| {
+        let body = format!(r#"{{"user_id":"{id}"}}"#).into_bytes();
+        let mut headers = signed(&body, time_ms, secret);
+        headers.push(("content-type", "application/json".to_owned()));
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let answer = rest.send("POST", "/api/v1/accounts", &headers, &body);
+        answer.unwrap().status
+    };
+    let (first, second) = (
+        "the first secret of this test, and a long one",
+        "the second secret of this test, which is as long",
+    );
+    assert_eq!(ask(first, now_ms(), "a"), 200);
+    assert_eq!(ask(second, now_ms(), "b"), 401);
+    assert_eq!(ask(first, now_ms() - 301_000, "c"), 401);
+    assert_eq!(ask(first, now_ms() + 301_000, "d"), 401);
+    // One that is too short is told, and the one before stays.
+    std::fs::write(file, "short").unwrap();
+    node.signal(libc::SIGHUP);
+    node.wait_for("the mistake", |node| node.log().contains("5 bytes"));
+    assert_eq!(ask(first, now_ms(), "e"), 200);
+    std::fs::write(file, second).unwrap();
+    node.signal(libc::SIGHUP);
+    wait_for("the second secret", || ask(second, now_ms(), "f") == 200);
+    assert_eq!(ask(first, now_ms(), "g"), 401);
+    node.stop();
+}
+
+#[test]
+fn no_front_door_that_is_not_safe() {
+    let place = Place::new();
+    let refused = |env: &[(&str, &str)], args: &[&str]| {
+        let mut command = place.kilter(args);
+        let command = command.env("GRPC_PORT", "0").env("PORT", "0");
+        let output = command.envs(env.iter().copied()).output().unwrap();
+        assert!(!output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    for secret in [
+        "short",
+        "your-secret-key-here",
+        "changeme",
+        "secretsecretsecretsecretsecretsecret",
+    ] {
+        let said = refused(&[("HMAC_SECRET", secret)], &["serve"]);
+        assert!(said.contains("HMAC_SECRET"), "{said}");
+        assert!(!said.contains("secretsecret"), "{said}");
+    }
+    let said = refused(
+        &[
+            ("KILTER_API_SIGNATURES", "off"),
+            ("KILTER_API_BIND", "0.0.0.0"),
+        ],
+        &["serve"],
+    );
+    assert!(said.contains("loopback"), "{said}");
+    let said = refused(&[], &["serve", "--role", "api"]);
+    assert!(said.contains("--role"), "{said}");
+    let said = refused(&[("KILTER_API_SECRET_FILE", "/nowhere")], &["serve"]);
+    assert!(said.contains("/nowhere"), "{said}");
+    let said = refused(
+        &[
+            ("KILTER_API_TLS_CERT", "/nowhere"),
+            ("KILTER_API_TLS_KEY", "/nowhere"),
+        ],
+        &["serve"],
+    );
+    assert!(said.contains("/nowhere"), "{said}");
+    // On servers, and before they are asked for anything.
+    let said = refused(
+        &[("MYSQL_HOST", "127.0.0.1"), ("MYSQL_PORT", "1")],
+        &["config", "check"],
+    );
+    assert!(said.contains("HMAC_SECRET"), "{said}");
+}
