@@ -252,7 +252,7 @@ fn threads_that_race_for_accounts_share_none() {
             move || {
                 // Eight threads are one user; of them, half want an id that others want, too.
                 let user = format!("racer-{}", thread % 10);
-                let asked = (thread % 3 == 0).then_some(500 + thread as u64 % 4);
+                let asked = thread.is_multiple_of(3).then_some(500 + thread as u64 % 4);
                 (user.clone(), front.ask(open(&user, asked)).unwrap())
             }
         };

@@ -223,7 +223,7 @@ fn threads_that_race_for_accounts_share_none() {
             let front = &front;
             move || {
                 let user = format!("racer-{}", thread % 10);
-                let asked = (thread % 3 == 0).then_some(1 + thread % 4);
+                let asked = thread.is_multiple_of(3).then_some(1 + thread % 4);
                 (user.clone(), front.ask(open(&user, asked)).unwrap())
             }
         };

@@ -19,7 +19,6 @@ use metrics::gauge;
 use super::{
     beside::Beside,
     keeper::Keeper,
-    observe::Figures,
     settings::mysql_settings,
     start::{self, FoundLog, Running},
 };
@@ -93,7 +92,6 @@ impl<O: Observer> Session<'_, O> {
             &keeper,
             &owner,
             self.interrupt,
-            Arc::new(Figures),
             self.beside.awaited().clone(),
             Arc::clone(&self.observer),
         );

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use super::{
     keeper::Keeper,
-    observe::CountedSink,
+    observe::{CountedSink, Figures},
     reload,
     settings::{kafka_settings, mysql_settings, node_settings, store_settings, writer_mysql},
 };
@@ -118,7 +118,6 @@ pub fn start(
     keeper: &Keeper,
     owner: &str,
     interrupt: &Interrupt,
-    watch: Arc<dyn Watch>,
     awaited: Awaited,
     observer: Arc<impl Observer>,
 ) -> anyhow::Result<Running> {
@@ -153,6 +152,7 @@ pub fn start(
         shards: shards.0,
         paused: keeper.paused(),
     };
+    let figures: Arc<dyn Watch> = Arc::new(Figures);
     let stores = (0..settings.writers)
         .map(|index| {
             let writer = WriterSettings {
@@ -164,7 +164,7 @@ pub fn start(
                 index,
                 ledger: config.engine.ledger == Ledger::Mysql,
             };
-            let writer = MysqlWriter::open(writer, Arc::clone(&watch))
+            let writer = MysqlWriter::open(writer, Arc::clone(&figures))
                 .with_context(|| format!("writer {index} cannot be connected"))?;
             if !writer.loads_data() {
                 tracing::warn!(

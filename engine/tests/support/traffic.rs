@@ -318,7 +318,7 @@ fn changes(shape: &Shape, rng: &mut Rng, person: Person) -> (String, Meaning) {
                     false if rng.one_in(2) => CommandKind::Deposit,
                     false => *rng.pick(&KINDS),
                 },
-                currency: *rng.pick(&CURRENCIES),
+                currency: rng.pick::<&str>(&CURRENCIES),
                 amount: amount(rng),
                 to: transfers.then(|| receiver(shape, rng, &person)),
             }

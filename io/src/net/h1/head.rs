@@ -56,7 +56,7 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize
         return Err((400, "no well-formed request"));
     };
     check_lines(raw)?;
-    if !target.starts_with('/') && !(target == "*" && method == "OPTIONS") {
+    if !(target.starts_with('/') || target == "*" && method == "OPTIONS") {
         return Err((400, "the target is no path"));
     }
     let mut headers = Headers::default();

@@ -128,12 +128,12 @@ impl Session {
         };
         let settings = [
             entry(
-                ng::NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS as u32,
+                ng::NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
                 limits.streams_max,
             ),
-            entry(ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE as u32, window),
+            entry(ng::NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window),
             entry(
-                ng::NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE as u32,
+                ng::NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
                 limits.header_max_bytes as u32,
             ),
         ];
@@ -255,7 +255,7 @@ impl Session {
             fields.retain(|(name, _)| name != "content-type");
             self.end_body(id, fields);
         } else if self.respond(id, otherwise).is_err() {
-            self.reset(id, ng::NGHTTP2_CANCEL as u32);
+            self.reset(id, ng::NGHTTP2_CANCEL);
         }
     }
 
@@ -436,8 +436,8 @@ unsafe extern "C" fn on_begin(
     // SAFETY: called by nghttp2 with a frame's head that is alive; it allows this in a callback.
     unsafe {
         // nghttp2 passes over priorities, which nobody uses any more, and over this fault, too.
-        if u32::from((*hd).type_) == ng::NGHTTP2_PRIORITY as u32 && (*hd).stream_id == 0 {
-            ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_PROTOCOL_ERROR as u32);
+        if u32::from((*hd).type_) == ng::NGHTTP2_PRIORITY && (*hd).stream_id == 0 {
+            ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_PROTOCOL_ERROR);
         }
     }
     0
@@ -453,7 +453,7 @@ unsafe extern "C" fn on_begin_headers(
         let is_request = (*frame).headers.cat == ng::NGHTTP2_HCAT_REQUEST;
         (state(user), (*frame).hd, is_request)
     };
-    if u32::from(hd.type_) == ng::NGHTTP2_HEADERS as u32 && is_request {
+    if u32::from(hd.type_) == ng::NGHTTP2_HEADERS && is_request {
         let stream = Stream {
             incoming: Incoming::default(),
             counted: 0,
@@ -512,7 +512,7 @@ unsafe extern "C" fn on_data(
     }
     if state.bodies_bytes + length > state.limits.bodies_max_bytes {
         // SAFETY: nghttp2 allows this in a callback.
-        unsafe { ng::nghttp2_submit_rst_stream(session, 0, id, ng::NGHTTP2_REFUSED_STREAM as u32) };
+        unsafe { ng::nghttp2_submit_rst_stream(session, 0, id, ng::NGHTTP2_REFUSED_STREAM) };
         return 0;
     }
     let before = stream.incoming.body.len();
@@ -535,10 +535,10 @@ unsafe extern "C" fn on_frame(
     let (state, hd) = unsafe { (state(user), (*frame).hd) };
     let kind = u32::from(hd.type_);
     let ends = hd.flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;
-    if kind == ng::NGHTTP2_PING as u32 && hd.flags & ng::NGHTTP2_FLAG_ACK as u8 != 0 {
+    if kind == ng::NGHTTP2_PING && hd.flags & ng::NGHTTP2_FLAG_ACK as u8 != 0 {
         state.pongs += 1;
     }
-    let has_body = [ng::NGHTTP2_DATA as u32, ng::NGHTTP2_HEADERS as u32].contains(&kind);
+    let has_body = [ng::NGHTTP2_DATA, ng::NGHTTP2_HEADERS].contains(&kind);
     if has_body && ends && state.streams.contains_key(&hd.stream_id) {
         state.complete.push_back(hd.stream_id);
     }
@@ -553,7 +553,7 @@ unsafe extern "C" fn on_sent(
     // SAFETY: called by nghttp2 with a frame that is alive.
     let (state, hd) = unsafe { (state(user), (*frame).hd) };
     let kind = u32::from(hd.type_);
-    let has_end = [ng::NGHTTP2_DATA as u32, ng::NGHTTP2_HEADERS as u32].contains(&kind);
+    let has_end = [ng::NGHTTP2_DATA, ng::NGHTTP2_HEADERS].contains(&kind);
     if has_end
         && hd.flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0
         && state.streams.contains_key(&hd.stream_id)
@@ -562,7 +562,7 @@ unsafe extern "C" fn on_sent(
         // SAFETY: nghttp2 allows both in a callback.
         unsafe {
             if ng::nghttp2_session_get_stream_remote_close(session, hd.stream_id) == 0 {
-                let code = ng::NGHTTP2_NO_ERROR as u32;
+                let code = ng::NGHTTP2_NO_ERROR;
                 ng::nghttp2_submit_rst_stream(session, 0, hd.stream_id, code);
             }
         }
@@ -608,13 +608,13 @@ unsafe extern "C" fn read_body(
     if let Some(trailers) = trailers {
         // SAFETY: nghttp2 gives a place for the flags, and allows trailers to be submitted here.
         unsafe {
-            *flags |= ng::NGHTTP2_DATA_FLAG_EOF as u32;
+            *flags |= ng::NGHTTP2_DATA_FLAG_EOF;
             if !trailers.is_empty() {
                 let fields: Vec<_> = trailers
                     .iter()
                     .map(|(name, value)| field(name, value))
                     .collect();
-                *flags |= ng::NGHTTP2_DATA_FLAG_NO_END_STREAM as u32;
+                *flags |= ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
                 if ng::nghttp2_submit_trailer(session, id, fields.as_ptr(), fields.len()) != 0 {
                     return ng::NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE as ng::nghttp2_ssize;
                 }
