@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -49,36 +49,54 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one; `settings` are names of the environment without `KILTER_`.
+    /// Starts one that leads and has no front door; `settings` are names of the environment without
+    /// `KILTER_`.
     pub fn start(
         database: &Database<'_>,
         kafka: &KafkaSettings,
         settings: &[(&str, &str)],
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let mysql = &database.settings;
-        let mut command = Command::new(program());
+        let mut command = on_servers(database, kafka);
         command
-            .arg("serve")
-            .env("KILTER_CONFIG", "/dev/null")
-            .env("MYSQL_HOST", &mysql.host)
-            .env("MYSQL_PORT", mysql.port.to_string())
-            .env("MYSQL_USER", &mysql.user)
-            .env("MYSQL_PASSWORD", &mysql.password)
-            .env("MYSQL_DATABASE", &mysql.database)
-            .env("KAFKA_BROKERS", &kafka.brokers)
-            .env("KAFKA_CONSUMER_GROUP", &kafka.group)
-            .env("KAFKA_TOPIC_BALANCE_CHANGES", &kafka.commands)
-            .env("KAFKA_TOPIC_BALANCE_RESULTS", &kafka.results)
-            .env("CONSUMER_DLQ_TOPIC", &kafka.dead_letters)
-            .env("KILTER_REDIS_ENABLED", "false")
-            .env("PROMETHEUS_PORT", "0")
             .env("START_API", "false")
             .env("START_RELAY", "false");
         for (name, value) in settings {
             command.env(format!("KILTER_{name}"), value);
         }
+        Self::spawn(command)
+    }
+
+    /// Starts one with a front door on ports that are free; `settings` are whole names.
+    pub fn with_front(
+        database: &Database<'_>,
+        kafka: &KafkaSettings,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = on_servers(database, kafka);
+        command.env("GRPC_PORT", "0").env("PORT", "0");
+        command.envs(settings.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// The same on a directory.
+    pub fn on_directory(dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program());
+        command
+            .args(["serve", "--data"])
+            .arg(dir)
+            .env_remove("KILTER_CONFIG")
+            .env("GRPC_PORT", "0")
+            .env("PORT", "0");
+        for name in ["MYSQL_HOST", "KAFKA_BROKERS", "REDIS_HOST"] {
+            command.env_remove(name);
+        }
+        command.envs(settings.iter().copied());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -89,6 +107,21 @@ impl Node {
             child,
             log,
             _dir: dir,
+        }
+    }
+
+    /// Waits until its front door is open: where it serves gRPC.
+    pub fn wait_grpc(&mut self) -> String {
+        let begin = Instant::now();
+        loop {
+            let said = self.said();
+            if let Some((_, rest)) = said.split_once("grpc=")
+                && let Some((address, _)) = rest.split_once(char::is_whitespace)
+            {
+                return address.to_owned();
+            }
+            self.check(begin);
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -182,6 +215,28 @@ impl Node {
         stream.read_to_string(&mut text).ok()?;
         Some(text)
     }
+}
+
+/// `kilter serve` on servers of its own, without Redis.
+fn on_servers(database: &Database<'_>, kafka: &KafkaSettings) -> Command {
+    let mysql = &database.settings;
+    let mut command = Command::new(program());
+    command
+        .arg("serve")
+        .env("KILTER_CONFIG", "/dev/null")
+        .env("MYSQL_HOST", &mysql.host)
+        .env("MYSQL_PORT", mysql.port.to_string())
+        .env("MYSQL_USER", &mysql.user)
+        .env("MYSQL_PASSWORD", &mysql.password)
+        .env("MYSQL_DATABASE", &mysql.database)
+        .env("KAFKA_BROKERS", &kafka.brokers)
+        .env("KAFKA_CONSUMER_GROUP", &kafka.group)
+        .env("KAFKA_TOPIC_BALANCE_CHANGES", &kafka.commands)
+        .env("KAFKA_TOPIC_BALANCE_RESULTS", &kafka.results)
+        .env("CONSUMER_DLQ_TOPIC", &kafka.dead_letters)
+        .env("KILTER_REDIS_ENABLED", "false")
+        .env("PROMETHEUS_PORT", "0");
+    command
 }
 
 impl Drop for Node {

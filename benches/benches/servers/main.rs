@@ -25,6 +25,7 @@
     reason = "a bench that cannot go on may stop anywhere"
 )]
 
+#[allow(dead_code, reason = "shared with the bench of the front door")]
 mod child;
 mod clients;
 mod commands;

@@ -1,0 +1,197 @@
+//! Changes that are answered once they are durable, against bare inserts of the same rows.
+
+use std::time::{Duration, Instant};
+
+use kilter_benches::measure::Spread;
+
+use crate::{
+    bare,
+    child::DEADLINE,
+    drive::{Load, Ran, Width, closed, open},
+    number,
+    place::{self, NARROW, WIDE},
+    requests::{self, Signer},
+    servers::Servers,
+};
+
+/// What the prototype answered, requests a second.
+const PROTOTYPE: f64 = 414.0;
+/// One transfer at a time, of the fastest peer, in ms.
+const PEER_MS: f64 = 0.6;
+
+const ACCOUNTS: u64 = 1000;
+/// How long each rate is kept, in s.
+const RATES_SECONDS: u64 = 5;
+/// Rows a transaction of the bare loop: no batch of the front door has more.
+const BATCH: usize = 1000;
+
+pub fn run(servers: Option<&Servers>) {
+    let count = number("COMMANDS", 200_000);
+    let rounds = number("ROUNDS", 3);
+    let signer = Signer::new();
+    directory(count, rounds, &signer);
+    if let Some(servers) = servers {
+        on_servers(servers, count, rounds, &signer);
+    }
+}
+
+/// The front door at one place, to be asked again and again.
+struct Asked<'a> {
+    address: &'a str,
+    signer: &'a Signer,
+}
+
+impl Asked<'_> {
+    fn load<R>(&self, prefix: &str, ask: impl FnOnce(&Load<'_>) -> R) -> R {
+        ask(&Load {
+            request: &|number| self.signer.deposit(prefix, number, ACCOUNTS, false),
+            is_right: &|_, message| requests::is_accepted(message),
+        })
+    }
+
+    fn closed(&self, prefix: &str, width: Width, count: u64) -> Ran {
+        let ran = self.load(prefix, |load| closed(self.address, width, 0, count, load));
+        assert_eq!(ran.wrong, 0, "not accepted");
+        ran
+    }
+
+    /// One at a time, and at rates below `most`; how many were accepted.
+    fn tell(&self, what: &str, most: f64, fsync_ms: f64) -> u64 {
+        let one = self.closed("one", NARROW, 1000);
+        let p50 = one.latencies.value_at_quantile(0.5) as f64 / 1e6;
+        println!(
+            "  {what}, one request at a time: {}; p50 is {:.2} x ({PEER_MS} ms + fsync {fsync_ms:.2} ms)",
+            one.quantiles(),
+            p50 / (PEER_MS + fsync_ms)
+        );
+        let mut accepted = one.answered;
+        for percent in [25, 50, 75] {
+            let rate = (most * f64::from(percent) / 100.0) as u64;
+            let ran = self.load(&format!("open{percent}"), |load| {
+                open(self.address, WIDE, 0, (rate, RATES_SECONDS), load)
+            });
+            accepted += ran.answered - ran.wrong;
+            println!(
+                "  {what}, open loop, {rate}/s for {RATES_SECONDS} s ({percent} %): {}, {} refused",
+                ran.quantiles(),
+                ran.wrong
+            );
+        }
+        accepted
+    }
+
+    /// Waits until the balances add up to what was accepted.
+    fn check(&self, accepted: u64) {
+        let begin = Instant::now();
+        loop {
+            let sum = std::cell::Cell::new(0);
+            let load = Load {
+                request: &|number| requests::read(number),
+                is_right: &|_, message| {
+                    let balance = requests::balance(message);
+                    sum.set(sum.get() + balance.map_or(0, |(available, _)| available));
+                    true
+                },
+            };
+            closed(self.address, WIDE, 1, ACCOUNTS, &load);
+            if sum.get() == accepted {
+                return;
+            }
+            assert!(
+                begin.elapsed() < DEADLINE && sum.get() < accepted,
+                "{} of {accepted}",
+                sum.get()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn tell(what: &str, node: &[f64], bare: &[f64]) {
+    let ratio = Spread::of(node.iter().zip(bare).map(|(node, bare)| node / bare));
+    let (node, bare) = (
+        Spread::of(node.iter().copied()),
+        Spread::of(bare.iter().copied()),
+    );
+    println!(
+        "  {what}, closed loop, {} at once: {node:.0} accepted/s, bare inserts {bare:.0} rows/s by \
+         {BATCH}; ratio {ratio} (goal 0.8); {:.0} times the prototype (goal 30)",
+        WIDE.connections * WIDE.streams,
+        node.median / PROTOTYPE
+    );
+}
+
+fn directory(count: u64, rounds: u64, signer: &Signer) {
+    println!("accept: {count} deposits to {ACCOUNTS} accounts, {rounds} rounds");
+    let (mut node_rates, mut bare_rates) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let dir = tempfile::tempdir().unwrap();
+        let fsync = bare::fsync(dir.path());
+        let data = dir.path().join("node");
+        let (node, address) = place::on_directory(&data);
+        place::open_accounts(&address, ACCOUNTS, signer);
+        let asked = Asked {
+            address: &address,
+            signer,
+        };
+        let ran = asked.closed("c", WIDE, count);
+        node_rates.push(ran.rate());
+        let mut accepted = count;
+        if round == 0 {
+            let fsync_ms = fsync.value_at_quantile(0.5) as f64 / 1e6;
+            accepted += asked.tell("directory", ran.rate(), fsync_ms);
+        }
+        asked.check(accepted);
+        drop(node);
+        let rows = bare::log_rows(&data, "c");
+        assert_eq!(rows.len() as u64, count);
+        let mut log = bare::empty_log(&dir.path().join("bare"));
+        bare_rates.push(bare::rate(&rows, BATCH, |rows| {
+            bare::insert_log(&mut log, rows)
+        }));
+    }
+    tell("directory", &node_rates, &bare_rates);
+}
+
+fn on_servers(servers: &Servers, count: u64, rounds: u64, signer: &Signer) {
+    // All of a node in one process, and the front door with only its outbox.
+    for (what, engine) in [("servers", "true"), ("servers, no engine", "false")] {
+        let (mut node_rates, mut bare_rates) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let name = format!("front-{engine}-{round}");
+            let kafka = servers.topics(&name, &format!("{name}-results"));
+            let database = servers.database();
+            database.open_accounts(ACCOUNTS);
+            let settings = [("START_CONSUMER", engine), ("START_RELAY", "true")];
+            let (node, address) = place::on_servers(&database, &kafka, &settings);
+            let asked = Asked {
+                address: &address,
+                signer,
+            };
+            // Both know the accounts from here on.
+            let warm = asked.closed("warm", WIDE, 10 * ACCOUNTS);
+            let ran = asked.closed("c", WIDE, count);
+            node_rates.push(ran.rate());
+            let mut accepted = count + warm.answered;
+            if engine == "true" {
+                if round == 0 {
+                    let dir = tempfile::tempdir().unwrap();
+                    let fsync = bare::fsync(dir.path());
+                    let fsync_ms = fsync.value_at_quantile(0.5) as f64 / 1e6;
+                    accepted += asked.tell(what, ran.rate(), fsync_ms);
+                }
+                asked.check(accepted);
+            }
+            drop(node);
+            let rows = bare::outbox_rows(&database, "c");
+            assert_eq!(rows.len() as u64, count);
+            drop(database);
+            let empty = servers.database();
+            let mut conn = empty.conn();
+            bare_rates.push(bare::rate(&rows, BATCH, |rows| {
+                bare::insert_outbox(&mut conn, rows)
+            }));
+        }
+        tell(what, &node_rates, &bare_rates);
+    }
+}
