@@ -5,7 +5,7 @@ mod support;
 
 use std::process::Command;
 
-use support::Place;
+use support::{Place, rest::SECRET};
 
 /// The program with nothing in its environment but `env`.
 fn kilter(args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
@@ -120,6 +120,10 @@ fn secrets_are_never_printed() {
     );
     let file = file.to_str().unwrap();
     let env = [
+        (
+            "HMAC_SECRET",
+            "hunter2-f, which is as long as a secret must be",
+        ),
         ("REDIS_PASSWORD", "hunter2-d"),
         (
             "KILTER_KAFKA_PROPERTIES",
@@ -137,7 +141,7 @@ fn secrets_are_never_printed() {
         assert_eq!(code, wanted, "{said}");
         assert!(!said.contains("hunter2"), "{said}");
         if command == "print" && code == 0 {
-            assert_eq!(said.matches("\"********\"").count(), 5, "{said}");
+            assert_eq!(said.matches("\"********\"").count(), 6, "{said}");
             assert!(said.contains("\"linger.ms\" = \"1\""), "{said}");
         }
     }
@@ -148,7 +152,8 @@ fn unknown_variables_of_ours_are_mistakes_and_others_are_not() {
     let (code, said) = kilter(&["config", "check"], &[("KILTER_MYSQL_HSOT", "x")]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("did you mean KILTER_MYSQL_HOST?"), "{said}");
-    let (code, said) = kilter(&["config", "check"], &[("MYSQL_HSOT", "x")]);
+    let env = [("MYSQL_HSOT", "x"), ("HMAC_SECRET", SECRET)];
+    let (code, said) = kilter(&["config", "check"], &env);
     assert_eq!(code, 0, "{said}");
     assert!(
         said.starts_with("ok: kafka 127.0.0.1:9092 (topic balance-changes)"),
@@ -162,6 +167,11 @@ fn the_defaults_are_the_file_for_operators() {
     assert_eq!(code, 0, "{said}");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/kilter.toml");
     assert!(said == std::fs::read_to_string(file).unwrap());
+    // All but the secret has a default.
     let (code, said) = kilter(&["config", "check", "--config", file], &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("HMAC_SECRET"), "{said}");
+    let secret = [("HMAC_SECRET", SECRET)];
+    let (code, said) = kilter(&["config", "check", "--config", file], &secret);
     assert_eq!(code, 0, "{said}");
 }
