@@ -192,7 +192,7 @@ fn openings(stack: &Stack) {
     );
     conn.query_drop(format!(
         "INSERT INTO balance_transactions VALUES (0, {shard}, 1, 0, 500, 'USDT', 'opening', \
-         'OPENING', 0, 0, 12.5, 0, 3, 'SUCCESS', NULL, '2020-01-01', 7, NULL)"
+         'OPENING', 0, 0, 12.5, 0, 3, 'SUCCESS', NULL, '2020-01-01', 7, NULL, NULL, NULL)"
     ))
     .unwrap();
     let node = stack.serve(&[]);

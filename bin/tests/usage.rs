@@ -180,7 +180,7 @@ fn a_planted_difference_is_found() {
         (
             "INSERT INTO balance_transactions SELECT generation, partition, 77, posting, account_id, \
              currency_code, transaction_id, type, amount, available_before, available_after, \
-             frozen_before, frozen_after, version, error_code, created_at, remembered_at \
+             frozen_before, frozen_after, version, error_code, created_at, remembered_at, leg, leg_user \
              FROM balance_transactions",
             "a ledger entry of no record",
         ),

@@ -55,7 +55,7 @@ const CASES: &[(&str, &str, bool, &[&str])] = &[
         "INSERT INTO balance_transactions SELECT generation, `partition`, `offset`, 1, \
              account_id, currency_code, transaction_id, type, amount, available_before, \
              available_after, frozen_before, frozen_after, status, error_message, created_at, \
-             version, remembered_ms FROM copy_of_balance_transactions WHERE {entry}",
+             version, remembered_ms, leg, leg_user FROM copy_of_balance_transactions WHERE {entry}",
         true,
         &[
             "ledger: ",
