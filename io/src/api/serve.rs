@@ -164,6 +164,11 @@ impl Listener for HealthWatcher {
     fn is_gone(&self) -> bool {
         self.0.is_cancelled()
     }
+
+    fn end(self: Box<Self>) {
+        let message = "this node is stopping";
+        self.0.finish(Status::new(Code::Unavailable, message));
+    }
 }
 
 /// Who watches results by REST: a line of JSON each.
