@@ -278,6 +278,11 @@ pub struct Note {
 ///
 ///   kilter sign body.json > headers; curl -H @headers -H content-type:application/json --data-binary @body.json URL
 ///   eval grpcurl -plaintext $(kilter sign --args --grpc ChangeBalance r.json) -d @ HOST:PORT balance.BalanceService/ChangeBalance < r.json
+///
+/// grpcurl serialises the request itself, and metadata of several entries perhaps in another order than
+/// was signed here; then, and where there is no grpcurl, send the message that was signed:
+///
+///   kilter sign --grpc ChangeBalance --frame f r.json > headers; curl --http2-prior-knowledge -H @headers -H content-type:application/grpc -H te:trailers --data-binary @f http://HOST:PORT/balance.BalanceService/ChangeBalance
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Sign {

@@ -24,6 +24,7 @@ mod tests;
 pub use environment::Environment;
 pub use keys::{Api, Config, Log, Mysql};
 pub use mistakes::{Mistake, Mistakes};
+pub use together::NO_LOOK_UPS;
 pub use types::{Ledger, LogFormat, Secret, Signatures, Tls};
 
 use crate::cli::ConfigArgs;

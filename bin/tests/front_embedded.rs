@@ -6,6 +6,8 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::{Read, Write},
+    net::TcpStream,
     process::Stdio,
     time::{Duration, Instant, SystemTime},
 };
@@ -293,6 +295,122 @@ fn a_secret_is_changed_without_a_stop() {
     wait_for("the second secret", || ask(second, now_ms(), "f") == 200);
     assert_eq!(ask(first, now_ms(), "g"), 401);
     node.stop();
+}
+
+#[test]
+fn two_keys_are_live_at_once() {
+    let place = Place::new();
+    let (first, second) = (
+        "the first secret of this test, and a long one",
+        "the second secret of this test, which is as long",
+    );
+    let env = [
+        ("HMAC_SECRET", first),
+        ("KILTER_API_KEY_ID", "old"),
+        ("KILTER_API_SECOND_SECRET", second),
+        ("KILTER_API_SECOND_KEY_ID", "new"),
+    ];
+    let node = serve(&place, &env);
+    let mut rest = Rest::new(&node.rest().unwrap());
+    let mut ask = |key: &str, secret: &str, user: &str| {
+        let body = format!(r#"{{"user_id":"{user}"}}"#).into_bytes();
+        let mut headers = signed(&body, now_ms(), secret);
+        headers.retain(|(name, _)| *name != "x-key-id");
+        headers.push(("x-key-id", key.to_owned()));
+        headers.push(("content-type", "application/json".to_owned()));
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let answer = rest.send("POST", "/api/v1/accounts", &headers, &body);
+        answer.unwrap().status
+    };
+    assert_eq!(ask("old", first, "a"), 200);
+    assert_eq!(ask("new", second, "b"), 200);
+    // Each secret goes by its own name.
+    assert_eq!(ask("old", second, "c"), 401);
+    assert_eq!(ask("new", first, "d"), 401);
+    assert_eq!(ask("1", first, "e"), 401);
+    node.stop();
+    let users = place.ok(&["accounts", "--json"]);
+    assert_eq!(users.lines().count(), 2, "{users}");
+}
+
+/// HTTP/2 by hand, as much of it as one call needs. Unlike curl it reads on behind a GOAWAY.
+struct Call(TcpStream);
+
+impl Call {
+    /// Calls a method with an empty message.
+    fn begin(address: &str, path: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        let mut headers = Vec::new();
+        for (name, value) in [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", address),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ] {
+            // Literal, not indexed, not compressed.
+            headers.extend([0, name.len() as u8]);
+            headers.extend(name.bytes());
+            headers.push(value.len() as u8);
+            headers.extend(value.bytes());
+        }
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .unwrap();
+        let mut call = Self(stream);
+        call.send((4, 0, 0), &[]);
+        call.send((1, 4, 1), &headers);
+        call.send((0, 1, 1), &[0; 5]);
+        call
+    }
+
+    fn send(&mut self, (kind, flags, stream): (u8, u8, u8), payload: &[u8]) {
+        let head = [0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
+        self.0.write_all(&[&head, payload].concat()).unwrap();
+    }
+
+    /// The next bytes of the answer; `None` at its end.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            self.0.read_exact(&mut payload).unwrap();
+            match (head[3], head[4]) {
+                (0, _) if length > 0 => return Some(payload),
+                // Settings, not yet acknowledged.
+                (4, 0) => self.send((4, 1, 0), &[]),
+                // The trailers, and an end without them.
+                (1, flags) if flags & 1 == 1 => return None,
+                (3, _) => panic!("the stream was reset: {payload:?}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_watches_health_does_not_hold_up_a_stop() {
+    let place = Place::new();
+    let mut node = serve(&place, &[]);
+    let log = node.log();
+    let grpc = log.split("grpc=").nth(1).unwrap();
+    let grpc = grpc.split_whitespace().next().unwrap();
+    let mut call = Call::begin(grpc, "/grpc.health.v1.Health/Watch");
+    assert_eq!(call.next(), Some(vec![0, 0, 0, 0, 2, 8, 1]));
+    node.signal(libc::SIGTERM);
+    assert_eq!(call.next(), Some(vec![0, 0, 0, 0, 2, 8, 2]));
+    assert_eq!(call.next(), None);
+    let status = node.wait();
+    assert!(status.success(), "{status}");
+    let said = node.log();
+    assert!(!said.contains("cut off"), "{said}");
 }
 
 #[test]

@@ -238,6 +238,7 @@ fn with_the_ledger_on_the_topic_ids_come_back_from_the_results() {
     };
     let env = [
         ("KILTER_ENGINE_LEDGER", "topic"),
+        ("START_API", "false"),
         ("KILTER_ENGINE_FLUSH_MAX_COMMANDS", "300"),
     ];
     let output = servers.kilter(&["init"]).envs(env).output().unwrap();

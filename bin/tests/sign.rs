@@ -1,9 +1,14 @@
-//! `kilter sign` against signatures that Python's hmac module made.
+//! `kilter sign` against signatures that Python's hmac module made, and before a server by way of curl.
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod support;
 
-use support::{Place, text};
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+};
+
+use support::{Place, process::Node, text};
 
 const SECRET: &str = "f2a9c1d47be0835516aa90cc31fe07bd";
 const AT: [&str; 2] = ["--timestamp-ms", "1700000000000"];
@@ -101,4 +106,201 @@ fn what_is_no_secret_signs_nothing() {
         assert!(!ok && said.contains(says), "{said}");
         assert!(secret.len() < 30 || !said.contains(secret), "{said}");
     }
+}
+
+/// A node on a directory with the secret of these tests: where gRPC and REST are served.
+fn serve(place: &Place) -> (Node, String, String) {
+    let log = place.path("serve.log");
+    let child = place
+        .kilter(&["serve"])
+        .env("HMAC_SECRET", SECRET)
+        .env("GRPC_PORT", "0")
+        .env("PORT", "0")
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let node = Node {
+        child,
+        log,
+        stopped: false,
+    };
+    node.wait_for("its address", |node| node.rest().is_some());
+    let log = node.log();
+    let grpc = log.split("grpc=").nth(1).unwrap();
+    let grpc = grpc.split_whitespace().next().unwrap().to_owned();
+    let rest = node.rest().unwrap();
+    (node, grpc, rest)
+}
+
+/// What curl is answered: head with trailers, and body; `None` after saying that there is no curl.
+fn curl(test: &str, args: &[&str]) -> Option<(String, Vec<u8>)> {
+    let output = Command::new("curl")
+        .args(["-sS", "-i", "--max-time", "60"])
+        .args(args)
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED {test}: no curl");
+        return None;
+    };
+    assert!(output.status.success(), "{}", text(&output));
+    let end = output
+        .stdout
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n");
+    let (head, body) = output.stdout.split_at(end.unwrap() + 4);
+    Some((String::from_utf8_lossy(head).into_owned(), body.to_owned()))
+}
+
+#[test]
+fn curl_sends_what_was_signed_to_rest() {
+    let test = "curl_sends_what_was_signed_to_rest";
+    let place = Place::new();
+    let (node, _, rest) = serve(&place);
+    let (body, headers) = (place.path("body.json"), place.path("headers"));
+    let (at_body, at_headers) = (
+        format!("@{}", body.display()),
+        format!("@{}", headers.display()),
+    );
+    let kind = "content-type:application/json";
+    let post = |path: &str, json: &str| {
+        std::fs::write(&body, json).unwrap();
+        let said = Command::new(env!("CARGO_BIN_EXE_kilter"))
+            .args(["sign", body.to_str().unwrap()])
+            .env("HMAC_SECRET", SECRET)
+            .output()
+            .unwrap();
+        std::fs::write(&headers, said.stdout).unwrap();
+        let url = format!("http://{rest}{path}");
+        curl(
+            test,
+            &[
+                "-H",
+                &at_headers,
+                "-H",
+                kind,
+                "--data-binary",
+                &at_body,
+                &url,
+            ],
+        )
+    };
+    let Some((head, _)) = post("/api/v1/accounts", r#"{"user_id":"u","account_id":7}"#) else {
+        return;
+    };
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let change = r#"{"transaction_id":"t-1", "account_id":7, "user_id":"u",
+        "currency_code":"USDT", "type":"DEPOSIT", "amount":"1.5", "wait":true}"#;
+    let (head, answer) = post("/api/v1/balance/change", change).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["balances"][0]["available_after"], "1.5", "{answer}");
+    // The same headers on another body, and on none; and the line of arguments, by a shell.
+    let url = format!("http://{rest}/api/v1/balance/change");
+    let other = change.replace("1.5", "9.5");
+    for body in [other.as_str(), ""] {
+        let args = ["-H", &at_headers, "-H", kind, "--data-binary", body, &url];
+        let (head, _) = curl(test, &args).unwrap();
+        assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    }
+    std::fs::write(&body, change.replace("t-1", "t-2")).unwrap();
+    let line = format!(
+        "eval curl -sS $({kilter} sign --args {body}) -H {kind} --data-binary {at_body} {url}",
+        kilter = env!("CARGO_BIN_EXE_kilter"),
+        body = body.display(),
+    );
+    let output = Command::new("sh")
+        .args(["-c", &line])
+        .env("HMAC_SECRET", SECRET)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output).contains(r#""available_after":"3""#),
+        "{}",
+        text(&output)
+    );
+    node.stop();
+    assert_eq!(place.available(7, "USDT"), Some("3".to_owned()));
+}
+
+#[test]
+fn curl_sends_what_was_signed_to_grpc() {
+    let test = "curl_sends_what_was_signed_to_grpc";
+    let place = Place::new();
+    let (node, grpc, _) = serve(&place);
+    let (request, frame, headers) = (
+        place.path("request.json"),
+        place.path("frame"),
+        place.path("headers"),
+    );
+    let (at_frame, at_headers) = (
+        format!("@{}", frame.display()),
+        format!("@{}", headers.display()),
+    );
+    let sign = |method: &str, json: &str| {
+        std::fs::write(&request, json).unwrap();
+        let said = Command::new(env!("CARGO_BIN_EXE_kilter"))
+            .args(["sign", "--grpc", method, "--frame"])
+            .args([&frame, &request])
+            .env("HMAC_SECRET", SECRET)
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{}", text(&said));
+        std::fs::write(&headers, said.stdout).unwrap();
+    };
+    let send = |method: &str, kind: &str| {
+        let url = format!("http://{grpc}/balance.BalanceService/{method}");
+        let kind = format!("content-type: {kind}");
+        let args = [
+            "--http2-prior-knowledge",
+            "-H",
+            &at_headers,
+            "-H",
+            &kind,
+            "-H",
+            "te: trailers",
+            "--data-binary",
+            &at_frame,
+            &url,
+        ];
+        let (head, body) = curl(test, &args)?;
+        // Trailers come behind the body.
+        Some((head, String::from_utf8_lossy(&body).into_owned()))
+    };
+    sign("OpenAccount", r#"{"userId":"u","accountId":"7"}"#);
+    let Some((head, body)) = send("OpenAccount", "application/grpc") else {
+        return;
+    };
+    assert!(head.starts_with("HTTP/2 200"), "{head}");
+    assert!(body.contains("grpc-status: 0"), "{body}");
+    let change = r#"{"transactionId":"t-1","accountId":"7","userId":"u","currencyCode":"USDT",
+        "amount":"1.5","metadata":{"b":"2","a":"1"},"wait":true}"#;
+    sign("ChangeBalance", change);
+    // The signature is good for this method only, whatever the others make of the message.
+    for method in ["OpenAccount", "ChangeBalances", "GetTransaction"] {
+        let (head, body) = send(method, "application/grpc").unwrap();
+        let said = head + &body;
+        assert!(said.contains("grpc-status: 3"), "{method}: {said}");
+        assert!(said.contains("field 1"), "{method}: {said}");
+    }
+    let (_, body) = send("ChangeBalance", "application/grpc+proto").unwrap();
+    assert!(
+        body.contains("grpc-status: 0") && body.contains("t-1"),
+        "{body}"
+    );
+    for kind in ["application/json", "application/grpc+json", "text/plain"] {
+        let (head, _) = send("ChangeBalance", kind).unwrap();
+        assert!(head.starts_with("HTTP/2 415"), "{kind}: {head}");
+    }
+    // A message that says it is compressed: what is known here is said.
+    let mut bytes = std::fs::read(&frame).unwrap();
+    bytes[0] = 1;
+    std::fs::write(&frame, &bytes).unwrap();
+    let (head, body) = send("ChangeBalance", "application/grpc").unwrap();
+    let said = head + &body;
+    assert!(said.contains("grpc-status: 12"), "{said}");
+    assert!(said.contains("grpc-accept-encoding: identity"), "{said}");
+    node.stop();
+    assert_eq!(place.available(7, "USDT"), Some("1.5".to_owned()));
+    assert_eq!(place.outcomes(), ["SUCCESS"]);
 }

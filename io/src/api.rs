@@ -12,6 +12,7 @@
 //! bytes are the same for equal requests. The methods that the prototype had answer what is wrong
 //! with a request as it did: OK, and a message; all others by status codes.
 
+mod caller;
 mod change;
 mod check;
 mod draft;
@@ -44,8 +45,8 @@ pub use problem::{Problem, ProblemKind};
 pub use reflection::{RequestJsonError, request_from_json};
 pub use rest::OPENAPI;
 pub use seams::{
-    Answer, BalanceRead, Balances, Door, Ledger, Offered, Outcomes, Results, Source, Transactions,
-    WatchedResult, Watcher,
+    Answer, BalanceRead, Balances, Door, Ledger, Offered, Outcomes, Patience, Results, Source,
+    Transactions, WatchedResult, Watcher,
 };
 pub use signature::{
     KEY_ID_HEADER, SIGNATURE_HEADER, SKEW_MAX_MS, SignatureError, Signed, TIMESTAMP_HEADER,

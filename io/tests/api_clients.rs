@@ -9,13 +9,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use front::Twin;
+use front::{Trouble, Twin};
 use kilter_io::{
-    api::{Api, Key, Keys, Signing, Verifier, sign},
+    api::{Api, ApiSettings, Key, Keys, Signing, Verifier, sign},
     clock::SystemClock,
     net::{Limits, Server},
 };
@@ -36,15 +37,19 @@ fn key() -> Key {
 }
 
 fn door(is_signed: bool) -> Door {
-    let twin = Twin::new();
-    twin.account(42, "u-42");
     let signing = if is_signed {
         let keys = Keys::new(vec![key()]).unwrap();
         Signing::Changes(Arc::new(Verifier::new(keys)))
     } else {
         Signing::Off
     };
-    let api = Arc::new(Api::new(twin.parts(), Twin::settings(signing)));
+    open(Twin::settings(signing))
+}
+
+fn open(settings: ApiSettings) -> Door {
+    let twin = Twin::new();
+    twin.account(42, "u-42");
+    let api = Arc::new(Api::new(twin.parts(), settings));
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let start = |name, service| Server::start(name, any, None, Limits::default(), service).unwrap();
     Door {
@@ -229,20 +234,18 @@ fn curl_changes_and_reads() {
             format!("x-signature: {}", sign(&key(), time, body.as_bytes())),
         ]
     };
-    let post = |path: &str, body: &str, headers: &[String], more: &[&str]| {
-        let url = url(path);
-        let mut args = vec![
-            "-H",
-            "content-type: application/json",
-            "--data-binary",
-            body,
-        ];
+    let post_as = |kind: &str, path: &str, body: &str, headers: &[String], more: &[&str]| {
+        let (url, kind) = (url(path), format!("content-type: {kind}"));
+        let mut args = vec!["-H", &kind, "--data-binary", body];
         for header in headers {
             args.extend(["-H", header]);
         }
         args.extend(more);
         args.push(&url);
         curl(&door, &args).unwrap()
+    };
+    let post = |path: &str, body: &str, headers: &[String], more: &[&str]| {
+        post_as("application/json", path, body, headers, more)
     };
     let change = "/api/v1/balance/change";
     let (status, answer) = post(change, body, &headers(body, now), &[]);
@@ -279,9 +282,14 @@ fn curl_changes_and_reads() {
         post(change, body, &headers(body, now), &gzip).0,
         "415 application/json"
     );
-    let form = ["-H", "content-type: text/plain"];
+    for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
+        // Without a value curl leaves the header out.
+        let (status, answer) = post_as(kind, change, body, &headers(body, now), &[]);
+        assert_eq!(status, "415 application/json", "{kind}: {answer}");
+    }
+    let twice = ["-H", "content-type: application/json"];
     assert_eq!(
-        post(change, body, &headers(body, now), &form).0,
+        post(change, body, &headers(body, now), &twice).0,
         "400 application/json"
     );
     assert_eq!(door.twin.events(), 1);
@@ -320,4 +328,101 @@ fn curl_changes_and_reads() {
     ];
     let (status, _) = curl(&door, &args).unwrap();
     assert!(status.starts_with("413"), "{status}");
+}
+
+/// A curl that is killed when the test is done with it.
+struct Curl(Child);
+
+impl Curl {
+    /// `None` after saying that there is none.
+    fn start(test: &str, args: &[&str]) -> Option<Self> {
+        let mut command = Command::new("curl");
+        let command = command.args(["-sSN", "--max-time", "100"]).args(args);
+        match command.stdout(Stdio::piped()).spawn() {
+            Ok(child) => Some(Self(child)),
+            Err(_) => {
+                println!("SKIPPED {test}: no curl");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Curl {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+const CHANGE: &str = r#"{"transaction_id":"w-1","account_id":42,"user_id":"u-42","currency_code":"USDT","type":0,"amount":"2.5","wait":true}"#;
+
+#[test]
+fn whoever_goes_leaves_no_waiter_behind() {
+    let test = "whoever_goes_leaves_no_waiter_behind";
+    let mut settings = Twin::settings(Signing::Off);
+    settings.request_timeout = Duration::from_secs(3600);
+    let door = open(settings);
+    door.twin.trouble(Trouble::Slow);
+    let url = format!("http://{}/api/v1/balance/change", door.rest.address());
+    let json = "content-type: application/json";
+    // Over HTTP/1.1 somebody who ends his side may still read, and is waited for.
+    let version = "--http2-prior-knowledge";
+    let args = [version, "-H", json, "--data-binary", CHANGE, &url];
+    let Some(curl) = Curl::start(test, &args) else {
+        return;
+    };
+    wait_for("a waiter", || door.twin.waiters.count() == 1);
+    drop(curl);
+    // Nobody looks at deadlines here, and the call has an hour: it is the going that ends it.
+    wait_for("nobody", || door.twin.waiters.count() == 0);
+    assert_eq!(door.twin.events(), 1);
+}
+
+#[test]
+fn a_stream_outlives_the_time_of_a_request() {
+    let test = "a_stream_outlives_the_time_of_a_request";
+    let mut settings = Twin::settings(Signing::Off);
+    settings.request_timeout = Duration::from_millis(200);
+    let door = open(settings);
+    let url = |path: &str| format!("http://{}{path}", door.rest.address());
+    for (number, version) in ["--http1.1", "--http2-prior-knowledge"]
+        .into_iter()
+        .enumerate()
+    {
+        let args = [version, &url("/api/v1/results?user_id=u-42")];
+        let Some(mut watching) = Curl::start(test, &args) else {
+            return;
+        };
+        let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+        wait_for("a watcher", || door.twin.watchers() == 1);
+        // A request that came later than the stream has used up its time.
+        door.twin.trouble(Trouble::Slow);
+        let json = "content-type: application/json";
+        let body = CHANGE.replace("w-1", &format!("w-{number}"));
+        let args = [
+            "-H",
+            json,
+            "--data-binary",
+            &body,
+            &url("/api/v1/balance/change"),
+        ];
+        let (status, answer) = curl(&door, &args).unwrap();
+        assert_eq!(status, "504 application/json", "{answer}");
+        door.twin.trouble(Trouble::None);
+        door.twin.catch_up();
+        let line = lines.next().expect("a result").unwrap();
+        assert!(line.contains(&format!("w-{number}")), "{line}");
+        drop(watching);
+        wait_for(version, || door.twin.watchers() == 0);
+    }
 }

@@ -183,7 +183,7 @@ settings! {
         /// How much memory remembered ids may take; empty: a quarter of the machine's.
         window_memory: Option<u64> = OptionalSize, "";
         /// Where the ledger is: in mysql, or in the topic of results, which must be kept as long
-        /// as the window.
+        /// as the window. In the topic there is no front door: it looks things up in the store.
         ledger: Ledger = one_of::<Ledger>(), "mysql";
     }
     /// Figures and health over HTTP: /metrics, /healthz, /readyz.

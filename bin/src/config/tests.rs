@@ -188,6 +188,10 @@ fn each_mistake_says_where_what_and_what_is_allowed() {
             "3 writers are more than 2 shards",
         ),
         (
+            "[engine]\nledger = \"topic\"\n",
+            "api.enabled (default) and engine.ledger (",
+        ),
+        (
             "[engine]\nshards = 257\n",
             "257 is not a whole number from 1 to 256",
         ),

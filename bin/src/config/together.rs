@@ -4,8 +4,12 @@ use super::{
     Config,
     mistakes::Mistake,
     reader::Reader,
-    types::{Signatures, Tls},
+    types::{Ledger, Signatures, Tls},
 };
+
+/// Why there is no front door without a ledger in the store.
+pub const NO_LOOK_UPS: &str = "the front door finds transactions and entries in the store, and the \
+     ledger is in the topic of results only; START_API=false does without a front door";
 
 /// Notes every contradiction in `config`, which was read by `reader`.
 pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
@@ -92,6 +96,11 @@ pub fn note_contradictions(config: &Config, reader: &mut Reader<'_>) {
         relay.keep_payloads >= engine.window,
         &["relay.keep_payloads", "engine.window"],
         || "payloads would be gone while their commands may still be issued anew".to_owned(),
+    );
+    check.hold(
+        !api.enabled || engine.ledger != Ledger::Topic,
+        &["api.enabled", "engine.ledger"],
+        || NO_LOOK_UPS.to_owned(),
     );
     check.hold(
         api.tls_cert.is_some() == api.tls_key.is_some(),

@@ -61,8 +61,8 @@ impl Awaited {
             _ if is_leg => return,
             Ended::Success => Status::Success,
             Ended::Failed(_) => Status::Failed,
-            // It says nothing of the first, and one that expired is issued anew.
-            Ended::Duplicate | Ended::Refused(Code::Expired) => return,
+            Ended::Duplicate => return,
+            Ended::Refused(code) if !is_last(code) => return,
             Ended::Refused(_) => Status::Refused,
         };
         let name = (result.user_id.as_str(), result.transaction_id.as_str());
@@ -79,10 +79,10 @@ impl Awaited {
         if self.0.count() == 0 || result.leg_name.is_some() {
             return;
         }
-        let code = result.error_code.as_deref().and_then(Code::parse);
-        let status = match code {
+        let status = match &result.error_code {
             None => Status::Success,
-            Some(Code::Duplicate | Code::Expired) => return,
+            Some(code) if Code::parse(code).is_some_and(|code| !is_last(code)) => return,
+            // One that is not known here is no success either.
             Some(_) if result.is_entry() => Status::Failed,
             Some(_) => Status::Refused,
         };
@@ -94,6 +94,13 @@ impl Awaited {
                 row: seen_row(result),
             });
     }
+}
+
+/// Whether a code is the last word on a command of the front door. A repeated id says nothing of the
+/// first. What came too late or too early by its issuedAt is issued anew; nothing else makes a command
+/// of the front door malformed, which checked it, so that such a record is somebody else's.
+const fn is_last(code: Code) -> bool {
+    !matches!(code, Code::Duplicate | Code::Expired | Code::Malformed)
 }
 
 impl Outcomes for Awaited {
@@ -249,6 +256,52 @@ impl Drop for Expiry {
             thread.thread().unpark();
             // What it calls answers requests, and has nothing to tell.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn seen(error_code: Option<&str>) -> SeenResult {
+        let result = serde_json::json!({
+            "transactionId": "t", "userId": "u", "accountId": 1, "currencyCode": "USDT",
+            "type": "DEPOSIT", "amount": "1", "success": error_code.is_none(),
+            "errorCode": error_code, "timestamp": 5, "generation": 1, "partition": 0, "offset": 7,
+            "posting": 0, "term": 3,
+        });
+        serde_json::from_value(result).unwrap()
+    }
+
+    #[test]
+    fn only_last_words_are_told() {
+        let table = [
+            (None, Some(Status::Success)),
+            (Some("INSUFFICIENT_AVAILABLE"), Some(Status::Failed)),
+            (Some("ACCOUNT_NOT_FOUND"), Some(Status::Refused)),
+            // Of the first, it says nothing.
+            (Some("DUPLICATE"), None),
+            // Issued anew: too late, too early.
+            (Some("EXPIRED"), None),
+            (Some("MALFORMED"), None),
+            // Of a node that knows more than this one.
+            (Some("NOT_KNOWN_HERE"), Some(Status::Refused)),
+        ];
+        for (code, wanted) in table {
+            let awaited = Awaited::default();
+            let (tell, told) = mpsc::channel();
+            let until = Instant::now() + Duration::from_secs(60);
+            let hear = Box::new(move |outcome: Option<Outcome>| {
+                tell.send(outcome.map(|outcome| outcome.status)).unwrap();
+            });
+            let _ticket = awaited.wait(("u", "t"), 1, until, hear).unwrap();
+            awaited.tell_seen(&seen(code));
+            let heard = told.try_recv().ok().flatten();
+            assert_eq!(heard, wanted, "{code:?}");
+            assert_eq!(awaited.count(), usize::from(wanted.is_none()));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Balances for readers: from the shard that owns the user, else from where the store is read.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use kilter_engine::{
     AccountId, Currency, Partition,
     shard::question::{Question, Seen},
 };
 use kilter_io::{
-    api::{Answer, BalanceRead, Balances, Pool, Problem, Source},
+    api::{Answer, BalanceRead, Balances, Patience, Pool, Problem, Source},
     rows::BalanceRow,
 };
 
@@ -35,7 +35,7 @@ struct Wish {
     account_id: AccountId,
     currency: Currency,
     min_version: u64,
-    deadline: Instant,
+    patience: Patience,
     answer: Tell<Found>,
 }
 
@@ -63,7 +63,7 @@ impl<R: Reader> MemoryFirst<R> {
             Seen::Account {
                 account_id,
                 balance: Some(state),
-                clock_ms,
+                ..
             } if account_id == wish.account_id && state.version >= wish.min_version => {
                 wish.answer.tell(Ok(Some(BalanceRead {
                     row: BalanceRow {
@@ -73,7 +73,8 @@ impl<R: Reader> MemoryFirst<R> {
                         frozen: state.frozen.to_string(),
                         version: state.version,
                     },
-                    updated_at_ms: clock_ms,
+                    // A shard does not keep it, and its clock would be a wrong answer.
+                    updated_at_ms: 0,
                     source: Source::Memory,
                 })));
             }
@@ -97,7 +98,7 @@ impl<R: Reader> MemoryFirst<R> {
         let this = self.clone();
         let otherwise = wish.answer.clone();
         self.pool.submit(
-            wish.deadline,
+            wish.patience.clone(),
             move |reader| match partition {
                 Some(partition) => {
                     let name = (wish.account_id, wish.currency);
@@ -124,14 +125,14 @@ impl<R: Reader> Balances for MemoryFirst<R> {
         account_id: AccountId,
         currency: Currency,
         min_version: u64,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Found>,
     ) {
         let wish = Wish {
             account_id,
             currency,
             min_version,
-            deadline,
+            patience,
             answer: Tell::new(answer),
         };
         match self.accounts.owner(account_id) {

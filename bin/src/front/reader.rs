@@ -1,10 +1,8 @@
 //! What reads need of a store.
 
-use std::time::Instant;
-
 use kilter_engine::{AccountId, Currency, Partition, Position};
 use kilter_io::{
-    api::{Answer, BalanceRead, Ledger, Pool, Problem, ProblemKind},
+    api::{Answer, BalanceRead, Ledger, Patience, Pool, Problem, ProblemKind},
     outbox::Lookup,
     rows::{AccountRow, LedgerRow},
 };
@@ -60,13 +58,13 @@ impl<R: Reader> Ledger for Pages<R> {
         account_id: AccountId,
         after: Option<Position>,
         limit: usize,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Result<Vec<LedgerRow>, Problem>>,
     ) {
         let tell = Tell::new(answer);
         let otherwise = tell.clone();
         self.0.submit(
-            deadline,
+            patience,
             move |reader| tell.tell(reader.entries(account_id, after, limit)),
             move |problem| otherwise.tell(Err(problem)),
         );

@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-use crate::config::Config;
+use crate::config::{Config, Ledger, NO_LOOK_UPS};
 
 /// One of the things that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +48,20 @@ impl Roles {
         }
     }
 
+    /// Refuses what the settings do not let this process do.
+    ///
+    /// # Errors
+    ///
+    /// When there is to be a front door and the ledger is not in the store. Settings that turn it on
+    /// are refused for that by themselves; the command line may turn it on, too.
+    pub fn check(self, config: &Config) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.api || config.engine.ledger != Ledger::Topic,
+            "--role api and engine.ledger = topic: {NO_LOOK_UPS}"
+        );
+        Ok(())
+    }
+
     /// Whether there is nothing to do.
     pub fn are_none(self) -> bool {
         !(self.api || self.engine || self.relay || self.cache)
@@ -89,5 +103,17 @@ mod tests {
         );
         assert_eq!(of(&[Role::Api], &["api.enabled=false"]), "api");
         assert_eq!(of(&[Role::Cache], &["redis.enabled=false"]), "");
+    }
+
+    #[test]
+    fn no_front_door_without_a_ledger_in_the_store() {
+        let check = |named: &[Role]| {
+            let set = ["api.enabled=false", "engine.ledger=topic"].map(str::to_owned);
+            let config = Config::load(None, &Environment::default(), &set).unwrap();
+            Roles::of(named, &config).check(&config)
+        };
+        assert!(check(&[]).is_ok());
+        let error = check(&[Role::Engine, Role::Api]).unwrap_err().to_string();
+        assert!(error.contains("engine.ledger = topic"), "{error}");
     }
 }

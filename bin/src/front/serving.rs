@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use kilter_io::{
-    api::{Api, ApiSettings, Keys, Parts, Verifier},
+    api::{Api, ApiSettings, Health, Keys, Parts, Verifier},
     net::{Limits, Server, Service, TlsSettings},
     outbox::{Door, DoorLimits, OutboxCounters},
 };
@@ -44,6 +44,7 @@ pub struct FrontDoor {
     grpc: Server,
     rest: Server,
     verifier: Option<Arc<Verifier>>,
+    health: Health,
     behind: Behind,
     _expiry: Expiry,
 }
@@ -61,6 +62,7 @@ impl FrontDoor {
         behind: Behind,
     ) -> anyhow::Result<Self> {
         let (signing, verifier) = keys::signing(settings, keys);
+        let health = parts.health.clone();
         let api = Arc::new(Api::new(
             parts,
             ApiSettings {
@@ -109,6 +111,7 @@ impl FrontDoor {
             grpc,
             rest,
             verifier,
+            health,
             behind,
             _expiry: expiry,
         })
@@ -168,6 +171,8 @@ impl FrontDoor {
     /// Takes nothing more, answers what is there, and ends. What is accepted and not yet sent is
     /// left to the relay.
     pub fn close(mut self) {
+        // Streams first: nobody else ends them.
+        self.health.close("STOPPING");
         (self.behind.end_watching)();
         let until = Instant::now() + STOP_LIMIT;
         let mut all = true;

@@ -48,6 +48,7 @@ pub fn serve(args: &cli::Serve) -> anyhow::Result<Answer> {
              and START_REDIS_UPDATER"
         );
     }
+    roles.check(&config)?;
     let keys = match roles.api {
         true => keys(&config.api)?,
         false => None,

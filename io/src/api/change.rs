@@ -1,19 +1,26 @@
 //! A change on its way: admitted, and answered at once or with its outcome.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kilter_engine::AccountId;
 use parking_lot::Mutex;
 
 use super::{
     Problem, ProblemKind,
+    caller::Caller,
     check::Change,
     entry::{entries_for, is_final, outcome as wire_outcome},
     problem::shown,
-    seams::{Answer, Door, Outcomes, Transactions},
+    seams::{Answer, Door, Outcomes, Patience, Transactions},
     wire::balance::{ChangeBalanceResponse, Outcome as WireOutcome},
 };
-use crate::outbox::{Admitted, DoorError, Outcome, Status};
+use crate::{
+    net::Cancelled,
+    outbox::{Admitted, DoorError, Outcome, Status},
+};
 
 /// How a change is answered: the answer of the prototype's method, and what problem it stands for.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +42,33 @@ impl Changed {
     }
 }
 
+/// How an outcome is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// When it is looked up for a last time: it may have come where nobody listened.
+    look_at: Instant,
+    /// Until when.
+    until: Instant,
+}
+
+impl Wait {
+    /// For some time from a moment on.
+    pub(crate) fn of(now: Instant, time: Duration) -> Self {
+        let until = now + time;
+        Self {
+            look_at: until - (time / 8).min(LAST_LOOK),
+            until,
+        }
+    }
+}
+
+/// How long a last look may take.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
 /// What a change needs on its way.
 pub(crate) struct Way<'a> {
     pub(crate) door: &'a dyn Door,
-    pub(crate) outcomes: &'a dyn Outcomes,
+    pub(crate) outcomes: &'a Arc<dyn Outcomes>,
     pub(crate) transactions: &'a Arc<dyn Transactions>,
     pub(crate) opens_on_deposit: bool,
 }
@@ -46,12 +76,21 @@ pub(crate) struct Way<'a> {
 impl Way<'_> {
     /// Sends a change on; answers once it is durable, or, given a time, with its outcome or when
     /// the time is up.
-    pub(crate) fn send(&self, change: Change, until: Option<Instant>, answer: Answer<Changed>) {
+    pub(crate) fn send(
+        &self,
+        change: Change,
+        wait: Option<Wait>,
+        caller: &Caller,
+        answer: Answer<Changed>,
+    ) {
         let flow = Arc::new(Flow {
             user_id: change.user_id.clone(),
             transaction_id: change.transaction_id.clone(),
             account_id: change.account_id,
-            until,
+            postings: change.postings,
+            wait,
+            gone: caller.gone.clone(),
+            outcomes: Arc::clone(self.outcomes),
             transactions: Arc::clone(self.transactions),
             state: Mutex::new(State {
                 answer: Some(answer),
@@ -59,14 +98,17 @@ impl Way<'_> {
             }),
         });
         // Before it is handed over, or the outcome could come before anybody waits for it.
-        if let Some(until) = until {
-            let theirs = Arc::clone(&flow);
-            let told = Box::new(move |outcome| theirs.step(|state| state.told(outcome)));
-            let name = (&*change.user_id, &*change.transaction_id);
-            match self.outcomes.wait(name, change.postings, until, told) {
-                Ok(ticket) => flow.state.lock().ticket = Some(ticket),
-                Err(problem) => return flow.refuse(problem),
+        if let Some(wait) = wait {
+            if let Err(problem) = flow.listen(wait.look_at, Flow::look_again) {
+                return flow.refuse(problem);
             }
+            // Weak, or what a call holds would hold the call.
+            let theirs = Arc::downgrade(&flow);
+            caller.gone.when_set(move || {
+                if let Some(flow) = theirs.upgrade() {
+                    flow.abandon();
+                }
+            });
         }
         let theirs = Arc::clone(&flow);
         let admitted = Box::new(move |result| theirs.admitted(result));
@@ -101,8 +143,13 @@ struct Flow {
     user_id: String,
     transaction_id: String,
     account_id: AccountId,
-    /// Until when to wait for the outcome, if at all.
-    until: Option<Instant>,
+    /// How many results the command will have.
+    postings: usize,
+    /// How to wait for the outcome, if at all.
+    wait: Option<Wait>,
+    /// Set once whoever asked has gone.
+    gone: Cancelled,
+    outcomes: Arc<dyn Outcomes>,
     transactions: Arc<dyn Transactions>,
     state: Mutex<State>,
 }
@@ -111,7 +158,7 @@ impl Flow {
     fn admitted(self: &Arc<Self>, result: Result<Admitted, DoorError>) {
         match result {
             Err(error) => self.refuse(error.into()),
-            Ok(Admitted::Accepted { event_id, .. }) => match self.until {
+            Ok(Admitted::Accepted { event_id, .. }) => match self.wait {
                 Some(_) => self.step(|state| state.event = Some((event_id, false))),
                 None => self.finish(&event_id, false, None),
             },
@@ -152,9 +199,9 @@ impl Flow {
     }
 
     fn duplicate(self: &Arc<Self>, event_id: String, outcome: Option<Outcome>) {
-        if self.until.is_none() {
+        let Some(wait) = self.wait else {
             return self.finish(&event_id, true, outcome);
-        }
+        };
         if let Some(outcome) = outcome.filter(is_final) {
             return self.step(|state| {
                 state.event = Some((event_id, true));
@@ -163,6 +210,31 @@ impl Flow {
         }
         self.step(|state| state.event = Some((event_id, true)));
         // It may have been answered long before anybody waited.
+        self.look(wait.until);
+    }
+
+    /// Waits for the outcome until a moment, and then does something else.
+    fn listen(self: &Arc<Self>, until: Instant, otherwise: fn(&Arc<Self>)) -> Result<(), Problem> {
+        let theirs = Arc::clone(self);
+        let told = Box::new(move |outcome: Option<Outcome>| match outcome {
+            None => otherwise(&theirs),
+            outcome => theirs.step(|state| state.told(outcome)),
+        });
+        let name = (&*self.user_id, &*self.transaction_id);
+        let ticket = self.outcomes.wait(name, self.postings, until, told)?;
+        let mut state = self.state.lock();
+        let over = match state.answer {
+            Some(_) => state.ticket.replace(ticket),
+            // Answered or abandoned meanwhile.
+            None => Some(ticket),
+        };
+        drop(state);
+        drop(over);
+        Ok(())
+    }
+
+    /// Looks the outcome up.
+    fn look(self: &Arc<Self>, until: Instant) {
         let theirs = Arc::clone(self);
         let found = Box::new(move |found: Result<Option<_>, Problem>| {
             let found: Option<crate::outbox::TransactionState> = found.ok().flatten();
@@ -170,9 +242,25 @@ impl Flow {
                 theirs.step(|state| state.told(Some(outcome)));
             }
         });
-        if let Some(until) = self.until {
-            let (user_id, id) = (&self.user_id, &self.transaction_id);
-            self.transactions.transaction(user_id, id, until, found);
+        let gone = self.gone.clone();
+        let (user_id, id) = (&self.user_id, &self.transaction_id);
+        let patience = Patience { until, gone };
+        self.transactions.transaction(user_id, id, patience, found);
+    }
+
+    /// Looks a last time: a result can be published before anybody listens and committed after the
+    /// first look.
+    fn look_again(self: &Arc<Self>) {
+        let Some(wait) = self.wait else {
+            return;
+        };
+        let time_is_up = |flow: &Arc<Self>| flow.step(|state| state.told(None));
+        if self.listen(wait.until, time_is_up).is_err() {
+            return time_is_up(self);
+        }
+        let is_accepted = self.state.lock().event.is_some();
+        if is_accepted {
+            self.look(wait.until);
         }
     }
 
@@ -189,8 +277,17 @@ impl Flow {
         }
     }
 
+    /// Nobody waits any more.
+    fn abandon(&self) {
+        let (answer, ticket) = {
+            let mut state = self.state.lock();
+            (state.answer.take(), state.ticket.take())
+        };
+        drop((answer, ticket));
+    }
+
     fn finish(&self, event_id: &str, duplicate: bool, outcome: Option<Outcome>) {
-        let waited = self.until.is_some();
+        let waited = self.wait.is_some();
         let mut response = ChangeBalanceResponse {
             success: true,
             transaction_id: self.transaction_id.clone(),

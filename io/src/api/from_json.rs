@@ -7,7 +7,17 @@ use super::{
     wire::balance::TransactionType,
 };
 
-/// The fields of an object. Null is unset, unknown fields are ignored.
+/// The header Idempotency-Key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderKey<'a> {
+    pub(crate) text: &'a str,
+    /// Whether it alone names a change. A signature does not cover it, so that whoever saw a signed
+    /// body could send it again under other keys.
+    pub(crate) is_believed: bool,
+}
+
+/// The fields of an object. Null is unset; unknown fields are ignored unless it is asked for their
+/// end.
 pub(crate) struct Fields {
     /// What stands before the names in messages, such as `postings[3].`.
     prefix: String,
@@ -33,6 +43,14 @@ impl Fields {
         let at = self.fields.iter().position(|(ours, _)| ours == name)?;
         let (_, value) = self.fields.swap_remove(at);
         (value != Value::Null).then_some(value)
+    }
+
+    /// Refuses fields that nobody took.
+    fn end(&self) -> Result<(), Problem> {
+        match self.fields.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::field(name, "is not a field of this request")),
+        }
     }
 
     fn wrong<T>(&self, name: &str, value: &Value, wanted: &str) -> Result<T, Problem> {
@@ -136,12 +154,20 @@ impl Fields {
     }
 
     /// A change, with the id of its header if the body has none.
-    pub(crate) fn change(mut self, idempotency_key: Option<&str>) -> Result<ChangeDraft, Problem> {
+    pub(crate) fn change(mut self, key: Option<HeaderKey<'_>>) -> Result<ChangeDraft, Problem> {
+        self.take_change(key)
+    }
+
+    fn take_change(&mut self, key: Option<HeaderKey<'_>>) -> Result<ChangeDraft, Problem> {
         let mut transaction_id = self.text("transaction_id")?;
-        if let Some(key) = idempotency_key {
+        if let Some(key) = key {
+            if transaction_id.is_empty() && !key.is_believed {
+                let what = "must be in the body: the signature does not cover Idempotency-Key";
+                return Err(Problem::field("transaction_id", what));
+            }
             if transaction_id.is_empty() {
-                transaction_id = key.to_owned();
-            } else if transaction_id != key {
+                transaction_id = key.text.to_owned();
+            } else if transaction_id != key.text {
                 let what = "differs from the header Idempotency-Key";
                 return Err(Problem::field("transaction_id", what));
             }
@@ -181,8 +207,9 @@ impl Fields {
     }
 
     /// A transfer: a change whose type need not be said.
-    pub(crate) fn transfer(self, idempotency_key: Option<&str>) -> Result<ChangeDraft, Problem> {
-        let mut draft = self.change(idempotency_key)?;
+    pub(crate) fn transfer(mut self, key: Option<HeaderKey<'_>>) -> Result<ChangeDraft, Problem> {
+        let mut draft = self.take_change(key)?;
+        self.end()?;
         let transfer = TransactionType::Transfer as i32;
         if !draft.postings.is_empty() {
             return Err(Problem::field("postings", "belongs to /balance/change"));
@@ -205,6 +232,7 @@ impl Fields {
     ) -> Result<(Vec<Result<ChangeDraft, Problem>>, bool, i64), Problem> {
         let changes = self.objects("changes")?.unwrap_or_default();
         let (wait, wait_ms) = (self.flag("wait")?, self.whole("wait_ms")?);
+        self.end()?;
         let changes = changes.into_iter().map(|fields| {
             let plain = Self {
                 prefix: String::new(),
@@ -217,9 +245,11 @@ impl Fields {
 
     /// A request for an account.
     pub(crate) fn open(mut self) -> Result<OpenDraft, Problem> {
-        Ok(OpenDraft {
+        let draft = OpenDraft {
             user_id: self.text("user_id")?,
             account_id: self.whole("account_id")?,
-        })
+        };
+        self.end()?;
+        Ok(draft)
     }
 }

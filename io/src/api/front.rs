@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 
 use super::{
     Health, Problem, ProblemKind, Signing,
-    change::{Changed, Way},
+    caller::Caller,
+    change::{Changed, Wait, Way},
     check::{self, CHANGES_MAX, account, currency, name},
     draft::{ChangeDraft, OpenDraft},
     entry::{entries_for, entry, leg_for, outcome, signed},
     page,
     problem::shown,
-    seams::{Answer, Balances, Door, Ledger, Outcomes, Results, Transactions, Watcher},
+    seams::{Answer, Balances, Door, Ledger, Outcomes, Patience, Results, Transactions, Watcher},
     wire::balance as wire,
 };
 use crate::outbox::{Admitted, DoorError};
@@ -107,43 +108,54 @@ impl Api {
         self.parts.clock.wall_ms()
     }
 
-    /// Until when a read may take.
-    fn read_until(&self, deadline: Option<Instant>) -> Instant {
+    /// How long a read may take.
+    fn read_patience(&self, caller: &Caller) -> Patience {
         let ours = Instant::now() + self.settings.read_timeout;
-        deadline.map_or(ours, |theirs| theirs.min(ours))
+        Patience {
+            until: caller.deadline.map_or(ours, |theirs| theirs.min(ours)),
+            gone: caller.gone.clone(),
+        }
     }
 
-    /// Until when an outcome is waited for: a little less than the call may take, so that "accepted,
+    /// How an outcome is waited for: a little less long than the call may take, so that "accepted,
     /// pending" still reaches the caller.
-    fn wait_until(&self, wait: Option<Duration>, deadline: Option<Instant>) -> Instant {
+    fn wait(&self, wanted: Option<Duration>, caller: &Caller) -> Result<Wait, Problem> {
         let now = Instant::now();
-        let usual = self.settings.wait;
-        let (left, wait) = match deadline {
-            Some(deadline) => (deadline.saturating_duration_since(now), wait),
-            None => (self.settings.request_timeout, wait.or(Some(usual))),
+        let left = match caller.deadline {
+            Some(deadline) => deadline.saturating_duration_since(now),
+            None => self.settings.request_timeout,
         };
-        let left = left - (left / 8).min(Duration::from_millis(100));
-        now + wait.map_or(left, |wait| wait.min(left))
+        let most = left - (left / 8).min(Duration::from_millis(100));
+        let time = match (wanted, caller.deadline) {
+            (Some(wanted), None) if wanted > most => {
+                let (wanted, most) = (wanted.as_millis(), most.as_millis());
+                let what =
+                    format!("{wanted} is more than {most}, the most for a call without a deadline");
+                return Err(Problem::field("wait_ms", what));
+            }
+            (Some(wanted), _) => wanted.min(most),
+            (None, Some(_)) => most,
+            (None, None) => self.settings.wait.min(most),
+        };
+        Ok(Wait::of(now, time))
     }
 
     /// Accepts a change.
-    pub(super) fn change(
-        &self,
-        draft: &ChangeDraft,
-        deadline: Option<Instant>,
-        answer: Answer<Changed>,
-    ) {
-        match draft.check() {
+    pub(super) fn change(&self, draft: &ChangeDraft, caller: &Caller, answer: Answer<Changed>) {
+        let checked = draft.check().and_then(|change| {
+            let wait = change.wait.map(|wanted| self.wait(wanted, caller));
+            Ok((change, wait.transpose()?))
+        });
+        match checked {
             Err(problem) => answer(Changed::refused(&draft.transaction_id, problem)),
-            Ok(change) => {
-                let until = change.wait.map(|wait| self.wait_until(wait, deadline));
+            Ok((change, wait)) => {
                 let way = Way {
                     door: &*self.parts.door,
-                    outcomes: &*self.parts.outcomes,
+                    outcomes: &self.parts.outcomes,
                     transactions: &self.parts.transactions,
                     opens_on_deposit: self.settings.opens_on_deposit,
                 };
-                way.send(change, until, answer);
+                way.send(change, wait, caller, answer);
             }
         }
     }
@@ -153,11 +165,13 @@ impl Api {
         &self,
         drafts: Vec<Result<ChangeDraft, Problem>>,
         (wait, wait_ms): (bool, i64),
-        deadline: Option<Instant>,
+        caller: &Caller,
         answer: Answer<AllChanged>,
     ) {
         let count = drafts.len();
-        if let Err(problem) = check::wait(wait, wait_ms) {
+        let checked = check::wait(wait, wait_ms)
+            .and_then(|wanted| wanted.map(|wanted| self.wait(wanted, caller)).transpose());
+        if let Err(problem) = checked {
             return answer(Err(problem));
         }
         if !(1..=CHANGES_MAX).contains(&count) {
@@ -181,7 +195,7 @@ impl Api {
                 }
                 Ok(mut draft) => {
                     (draft.wait, draft.wait_ms) = (wait, wait_ms);
-                    self.change(&draft, deadline, told);
+                    self.change(&draft, caller, told);
                 }
             }
         }
@@ -216,7 +230,7 @@ impl Api {
     pub(super) fn balance(
         &self,
         request: &wire::GetBalanceRequest,
-        deadline: Option<Instant>,
+        caller: &Caller,
         answer: Answer<Result<wire::GetBalanceResponse, Problem>>,
     ) {
         let checked = account("account_id", request.account_id).and_then(|account_id| {
@@ -259,16 +273,16 @@ impl Api {
                 })
             }));
         });
-        let until = self.read_until(deadline);
+        let patience = self.read_patience(caller);
         let balances = &self.parts.balances;
-        balances.balance(account_id, currency, min_version, until, told);
+        balances.balance(account_id, currency, min_version, patience, told);
     }
 
     /// Finds a transaction id.
     pub(super) fn transaction(
         &self,
         request: wire::GetTransactionRequest,
-        deadline: Option<Instant>,
+        caller: &Caller,
         answer: Answer<Result<wire::GetTransactionResponse, Problem>>,
     ) {
         let checked = name("user_id", &request.user_id)
@@ -276,7 +290,7 @@ impl Api {
         if let Err(problem) = checked {
             return answer(Err(problem));
         }
-        let until = self.read_until(deadline);
+        let patience = self.read_patience(caller);
         let transactions = Arc::clone(&self.parts.transactions);
         let asked = request.clone();
         let told = Box::new(move |found: Result<Option<_>, Problem>| {
@@ -301,14 +315,14 @@ impl Api {
                 }),
             );
         });
-        transactions.transaction(&request.user_id, &request.transaction_id, until, told);
+        transactions.transaction(&request.user_id, &request.transaction_id, patience, told);
     }
 
     /// Reads a page of the ledger.
     pub(super) fn ledger(
         &self,
         request: &wire::ListLedgerRequest,
-        deadline: Option<Instant>,
+        caller: &Caller,
         answer: Answer<Result<wire::ListLedgerResponse, Problem>>,
     ) {
         let checked = account("account_id", request.account_id).and_then(|account_id| {
@@ -340,9 +354,9 @@ impl Api {
                 }
             }));
         });
-        let until = self.read_until(deadline);
+        let patience = self.read_patience(caller);
         let ledger = &self.parts.ledger;
-        ledger.page(account_id, after, size + 1, until, told);
+        ledger.page(account_id, after, size + 1, patience, told);
     }
 
     /// Feeds a watcher.

@@ -16,11 +16,15 @@ pub(super) trait Listener: Send {
     fn tell(&mut self, status: ServingStatus) -> bool;
     /// Whether nobody listens any more.
     fn is_gone(&self) -> bool;
+    /// Nothing more will be told.
+    fn end(self: Box<Self>);
 }
 
 struct State {
     healthy: bool,
     status: String,
+    /// Whether nobody is listened to any more.
+    closed: bool,
     /// Whether each asks for a service that there is.
     listeners: Vec<(bool, Box<dyn Listener>)>,
 }
@@ -35,13 +39,18 @@ impl Health {
         Self(Arc::new(Mutex::new(State {
             healthy: false,
             status: "STARTING".into(),
+            closed: false,
             listeners: Vec::new(),
         })))
     }
 
-    /// Says how it is: whether requests are served, and in a word why (`OK`, `STOPPING`, …).
+    /// Says how it is: whether requests are served, and in a word why (`OK`, `STOPPING`, …). Changes
+    /// nothing once it is closed.
     pub fn set(&self, healthy: bool, status: &str) {
         let mut state = self.0.lock();
+        if state.closed {
+            return;
+        }
         let changed = state.healthy != healthy;
         state.healthy = healthy;
         status.clone_into(&mut state.status);
@@ -50,6 +59,19 @@ impl Health {
             state
                 .listeners
                 .retain_mut(|(known, listener)| !*known || listener.tell(serving));
+        }
+    }
+
+    /// Requests are not served any more, for good: tells those who watch, and ends their watching.
+    pub fn close(&self, status: &str) {
+        self.set(false, status);
+        let listeners = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            std::mem::take(&mut state.listeners)
+        };
+        for (_, listener) in listeners {
+            listener.end();
         }
     }
 
@@ -76,7 +98,11 @@ impl Health {
         } else {
             ServingStatus::ServiceUnknown
         };
-        if listener.tell(status) {
+        let stays = listener.tell(status);
+        if state.closed {
+            drop(state);
+            listener.end();
+        } else if stays {
             state.listeners.push((known, listener));
         }
     }
@@ -126,6 +152,33 @@ mod tests {
         fn is_gone(&self) -> bool {
             self.1.load(Ordering::Relaxed)
         }
+
+        fn end(self: Box<Self>) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_listens_at_the_end_is_told_and_let_go() {
+        let health = Health::new();
+        health.set(true, "OK");
+        let (tell, told) = mpsc::channel();
+        let ends = ["", "other", ""].map(|_| Arc::new(AtomicBool::new(false)));
+        health.listen("", Box::new(Ears(tell.clone(), Arc::clone(&ends[0]))));
+        health.listen("other", Box::new(Ears(tell.clone(), Arc::clone(&ends[1]))));
+        health.close("STOPPING");
+        // One who comes late hears the same.
+        health.listen("", Box::new(Ears(tell, Arc::clone(&ends[2]))));
+        let heard: Vec<_> = told.try_iter().collect();
+        let (up, down) = (ServingStatus::Serving, ServingStatus::NotServing);
+        assert_eq!(heard, [up, ServingStatus::ServiceUnknown, down, down]);
+        for end in ends {
+            assert!(end.load(Ordering::Relaxed));
+        }
+        assert_eq!(
+            (health.get(), health.listeners()),
+            ((false, "STOPPING".into()), 0)
+        );
     }
 
     #[test]

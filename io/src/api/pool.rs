@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     Problem, ProblemKind,
-    seams::{Answer, Transactions},
+    seams::{Answer, Patience, Transactions},
 };
 use crate::outbox::{Lookup, TransactionState};
 
@@ -20,7 +20,7 @@ type Work<W> = Box<dyn FnOnce(&mut W) + Send>;
 
 /// A piece of work and what is said if it is not done.
 struct Job<W> {
-    deadline: Instant,
+    patience: Patience,
     work: Work<W>,
     give_up: Box<dyn FnOnce(Problem) + Send>,
 }
@@ -38,7 +38,7 @@ struct Shared<W> {
 }
 
 /// A few named threads, each with a worker of its own (a connection, say), and a bounded queue.
-/// What does not fit is refused at once; what waited past its deadline is not begun.
+/// What does not fit is refused at once; what nobody waits for any more is not begun.
 pub struct Pool<W> {
     shared: Arc<Shared<W>>,
     threads: Vec<JoinHandle<()>>,
@@ -74,11 +74,11 @@ impl<W: Send + 'static> Pool<W> {
         Ok(pool)
     }
 
-    /// Has `work` done by some thread before the deadline. If there is no room, no time or no pool
-    /// any more, `give_up` is called instead, perhaps at once.
+    /// Has `work` done by some thread while somebody waits for it. If there is no room, nobody who
+    /// waits or no pool any more, `give_up` is called instead, perhaps at once.
     pub fn submit(
         &self,
-        deadline: Instant,
+        patience: Patience,
         work: impl FnOnce(&mut W) + Send + 'static,
         give_up: impl FnOnce(Problem) + Send + 'static,
     ) {
@@ -91,7 +91,7 @@ impl<W: Send + 'static> Pool<W> {
             return give_up(Problem::new(ProblemKind::Overload, message));
         }
         waiting.jobs.push_back(Job {
-            deadline,
+            patience,
             work: Box::new(work),
             give_up: Box::new(give_up),
         });
@@ -131,12 +131,16 @@ impl<W> fmt::Debug for Pool<W> {
 
 fn run<W>(shared: &Shared<W>, mut worker: W) {
     while let Some(job) = next(shared) {
-        if Instant::now() < job.deadline {
-            (job.work)(&mut worker);
+        let why = if job.patience.gone.is_set() {
+            "nobody waited any more"
+        } else if Instant::now() >= job.patience.until {
+            "no time was left"
         } else {
-            let message = format!("no time was left when {} came to it", shared.name);
-            (job.give_up)(Problem::new(ProblemKind::Deadline, message));
-        }
+            (job.work)(&mut worker);
+            continue;
+        };
+        let message = format!("{why} when {} came to it", shared.name);
+        (job.give_up)(Problem::new(ProblemKind::Deadline, message));
     }
 }
 
@@ -158,7 +162,7 @@ impl<L: Lookup + Send + 'static> Transactions for Pool<L> {
         &self,
         user_id: &str,
         transaction_id: &str,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Result<Option<TransactionState>, Problem>>,
     ) {
         let names = (user_id.to_owned(), transaction_id.to_owned());
@@ -170,7 +174,7 @@ impl<L: Lookup + Send + 'static> Transactions for Pool<L> {
             }
         };
         self.submit(
-            deadline,
+            patience,
             move |lookup| {
                 let found = lookup.transaction(&names.0, &names.1).map_err(|error| {
                     tracing::warn!(%error, "a transaction id could not be looked up");
@@ -193,13 +197,13 @@ mod tests {
 
     #[test]
     fn work_is_bounded_refused_early_and_given_up_late() {
-        let pool = Pool::start("reads", vec![7_u32], 2).unwrap();
+        let pool = Pool::start("reads", vec![7_u32], 3).unwrap();
         let (begin, begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
-        let later = Instant::now() + LONG;
+        let later = Patience::until(Instant::now() + LONG);
         pool.submit(
-            later,
+            later.clone(),
             move |worker| {
                 begin
                     .send((*worker, thread::current().name().map(str::to_owned)))
@@ -210,23 +214,27 @@ mod tests {
         );
         let (worker, name) = begun.recv_timeout(LONG).unwrap();
         assert_eq!((worker, name.as_deref()), (7, Some("reads-0")));
-        // The thread is busy: two wait, one of them in vain, and the third is refused at once.
-        let job = |deadline, number: u32| {
+        // The thread is busy: three wait, two of them in vain, and the fourth is refused at once.
+        let job = |patience: &Patience, number: u32| {
             let (done, given_up) = (tell.clone(), tell.clone());
             pool.submit(
-                deadline,
+                patience.clone(),
                 move |_| done.send((number, None)).unwrap(),
                 move |problem| given_up.send((number, Some(problem.kind))).unwrap(),
             );
         };
-        job(Instant::now(), 1);
-        job(later, 2);
-        job(later, 3);
+        let goes = Patience::until(later.until);
+        job(&Patience::until(Instant::now()), 0);
+        job(&goes, 1);
+        job(&later, 2);
+        job(&later, 3);
         assert_eq!(told.try_recv(), Ok((3, Some(ProblemKind::Overload))));
+        goes.gone.set();
         release.send(()).unwrap();
-        let mut rest = [0; 2].map(|_| told.recv_timeout(LONG).unwrap());
+        let mut rest = [0; 3].map(|_| told.recv_timeout(LONG).unwrap());
         rest.sort_unstable_by_key(|(number, _)| *number);
-        assert_eq!(rest, [(1, Some(ProblemKind::Deadline)), (2, None)]);
+        let late = Some(ProblemKind::Deadline);
+        assert_eq!(rest, [(0, late), (1, late), (2, None)]);
     }
 
     #[test]
@@ -234,7 +242,7 @@ mod tests {
         let pool = Pool::<()>::start("reads", vec![], 4).unwrap();
         let (tell, told) = mpsc::channel();
         pool.submit(
-            Instant::now() + LONG,
+            Patience::until(Instant::now() + LONG),
             |()| unreachable!("there is no thread"),
             move |problem| tell.send(problem.kind).unwrap(),
         );

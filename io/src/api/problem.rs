@@ -56,8 +56,16 @@ impl ProblemKind {
         }
     }
 
+    /// A word for programs, where the status alone may mean something else.
+    pub const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::NotYet => Some("NOT_YET"),
+            _ => None,
+        }
+    }
+
     /// Whether it concerns the call, not what the call says: the prototype's methods answer the
-    /// latter with OK and a message.
+    /// latter with OK and a message. What the prototype could not be asked counts as the call.
     pub const fn concerns_the_call(self) -> bool {
         matches!(
             self,
@@ -66,6 +74,7 @@ impl ProblemKind {
                 | Self::Unavailable
                 | Self::Deadline
                 | Self::Internal
+                | Self::NotYet
         )
     }
 }

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::{
     Api, Problem, ProblemKind, Signed,
+    caller::Caller,
     change::Changed,
-    from_json::Fields,
+    from_json::{Fields, HeaderKey},
     problem::shown,
     route::{self, Found, Wish},
     seams::Answer,
@@ -30,6 +31,8 @@ pub(super) struct RestRequest<'a> {
     pub(super) content_type: Option<&'a str>,
     pub(super) content_encoding: Option<&'a str>,
     pub(super) idempotency_key: Option<&'a str>,
+    /// Who asks.
+    pub(super) caller: &'a Caller,
     pub(super) body: &'a [u8],
 }
 
@@ -120,11 +123,11 @@ impl Api {
                 body: OPENAPI.as_bytes().to_vec(),
             }),
             Wish::Change | Wish::Transfer => self.rest_change(wish, request, told),
-            Wish::Changes => self.rest_changes(request.body, told),
+            Wish::Changes => self.rest_changes(request, told),
             Wish::Open => self.rest_open(request.body, told),
-            Wish::Balance => self.rest_balance(&names, request.query, told),
-            Wish::Transaction => self.rest_transaction(names, told),
-            Wish::Ledger | Wish::Results => self.rest_ledger(&names, request.query, told),
+            Wish::Balance => self.rest_balance(&names, request, told),
+            Wish::Transaction => self.rest_transaction(names, request, told),
+            Wish::Ledger | Wish::Results => self.rest_ledger(&names, request, told),
         }
         Handled::Answered
     }
@@ -197,7 +200,10 @@ impl Api {
     }
 
     fn rest_change(&self, wish: Wish, request: &RestRequest<'_>, told: Told) {
-        let key = request.idempotency_key;
+        let key = request.idempotency_key.map(|text| HeaderKey {
+            text,
+            is_believed: !self.settings.signing.signs_changes(),
+        });
         let draft = Fields::of_body(request.body).and_then(|fields| match wish {
             Wish::Transfer => fields.transfer(key),
             _ => fields.change(key),
@@ -212,15 +218,17 @@ impl Api {
         });
         match draft {
             Err(problem) => answer(Changed::refused("", problem)),
-            Ok(draft) => self.change(&draft, None, answer),
+            Ok(draft) => self.change(&draft, request.caller, answer),
         }
     }
 
-    fn rest_changes(&self, body: &[u8], told: Told) {
+    fn rest_changes(&self, request: &RestRequest<'_>, told: Told) {
         let answer = self.teller(told, |answers: &Vec<Changed>| to_json::changes(answers));
-        match Fields::of_body(body).and_then(Fields::changes) {
+        match Fields::of_body(request.body).and_then(Fields::changes) {
             Err(problem) => answer(Err(problem)),
-            Ok((drafts, wait, wait_ms)) => self.changes(drafts, (wait, wait_ms), None, answer),
+            Ok((drafts, wait, wait_ms)) => {
+                self.changes(drafts, (wait, wait_ms), request.caller, answer);
+            }
         }
     }
 
@@ -232,10 +240,11 @@ impl Api {
         }
     }
 
-    fn rest_balance(&self, names: &[String], query: &str, told: Told) {
+    fn rest_balance(&self, names: &[String], request: &RestRequest<'_>, told: Told) {
         let answer = self.teller(told, to_json::balance);
+        let caller = request.caller;
         let request = account_of(names).and_then(|account_id| {
-            let mut query = Query::read(query)?;
+            let mut query = Query::read(request.query)?;
             Ok(wire::GetBalanceRequest {
                 account_id,
                 currency_code: names.get(1).cloned().unwrap_or_default(),
@@ -244,24 +253,26 @@ impl Api {
         });
         match request {
             Err(problem) => answer(Err(problem)),
-            Ok(request) => self.balance(&request, None, answer),
+            Ok(request) => self.balance(&request, caller, answer),
         }
     }
 
-    fn rest_transaction(&self, names: Vec<String>, told: Told) {
+    fn rest_transaction(&self, names: Vec<String>, request: &RestRequest<'_>, told: Told) {
         let answer = self.teller(told, to_json::transaction);
+        let caller = request.caller;
         let mut names = names.into_iter();
         let request = wire::GetTransactionRequest {
             user_id: names.next().unwrap_or_default(),
             transaction_id: names.next().unwrap_or_default(),
         };
-        self.transaction(request, None, answer);
+        self.transaction(request, caller, answer);
     }
 
-    fn rest_ledger(&self, names: &[String], query: &str, told: Told) {
+    fn rest_ledger(&self, names: &[String], request: &RestRequest<'_>, told: Told) {
         let answer = self.teller(told, to_json::ledger);
+        let caller = request.caller;
         let request = account_of(names).and_then(|account_id| {
-            let mut query = Query::read(query)?;
+            let mut query = Query::read(request.query)?;
             let size = query.whole("page_size")?;
             Ok(wire::ListLedgerRequest {
                 account_id,
@@ -272,7 +283,7 @@ impl Api {
         });
         match request {
             Err(problem) => answer(Err(problem)),
-            Ok(request) => self.ledger(&request, None, answer),
+            Ok(request) => self.ledger(&request, caller, answer),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! The methods of gRPC: messages in, messages out.
 
-use std::time::Instant;
+use std::ops::RangeInclusive;
 
-use prost::Message;
+use prost::{
+    Message,
+    encoding::{DecodeContext, decode_key, skip_field},
+};
 
 use super::{
     Api, Problem, ProblemKind, Signed,
+    caller::Caller,
     change::Changed,
     reflection,
     seams::Answer,
@@ -21,8 +25,8 @@ pub struct Call<'a> {
     pub signed: Signed<'a>,
     /// The message as it came.
     pub message: &'a [u8],
-    /// Until when the caller waits.
-    pub deadline: Option<Instant>,
+    /// Who calls.
+    pub(super) caller: &'a Caller,
 }
 
 /// What a method needs.
@@ -60,6 +64,43 @@ pub(super) fn is_unary(path: &str) -> bool {
     UNARY.iter().any(|(each, _)| *each == path)
 }
 
+/// The numbers of the fields of a method's request. A signature covers the message and not the
+/// method, so each request that came after the prototype's has numbers that no other one has.
+pub(super) fn numbers(method: &str) -> Option<RangeInclusive<u32>> {
+    Some(match method {
+        "OpenAccount" => 16..=17,
+        "ChangeBalances" => 32..=34,
+        "GetTransaction" => 48..=49,
+        "ListLedger" => 64..=66,
+        "WatchResults" => 80..=81,
+        _ => return None,
+    })
+}
+
+/// Refuses a message with a field that its method does not have: it was made for another one, or
+/// asks for what this server does not know. The prototype's methods ignore such fields.
+fn only_its_own(method: &str, message: &[u8]) -> Result<(), Problem> {
+    let Some(numbers) = numbers(method) else {
+        return Ok(());
+    };
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (number, wire_type) = decode_key(&mut rest).map_err(|error| undecodable(&error))?;
+        if !numbers.contains(&number) {
+            let message = format!("the message has field {number}, which {method} does not");
+            return Err(Problem::new(ProblemKind::Invalid, message));
+        }
+        skip_field(wire_type, number, &mut rest, DecodeContext::default())
+            .map_err(|error| undecodable(&error))?;
+    }
+    Ok(())
+}
+
+fn undecodable(error: &prost::DecodeError) -> Problem {
+    let message = format!("the message cannot be decoded: {error}");
+    Problem::new(ProblemKind::Invalid, message)
+}
+
 /// The answer to a call.
 pub type Answered = Answer<Result<Vec<u8>, Problem>>;
 
@@ -77,18 +118,22 @@ impl Api {
                 return answer(Err(problem));
             }
         }
-        let (message, deadline) = (call.message, call.deadline);
-        match call.path.rsplit('/').next().unwrap_or_default() {
+        let (message, caller) = (call.message, call.caller);
+        let method = call.path.rsplit('/').next().unwrap_or_default();
+        if let Err(problem) = only_its_own(method, message) {
+            return answer(Err(problem));
+        }
+        match method {
             "GetBalance" => with(message, answer, |request, answer| {
                 let told = Box::new(|result| answer(balance(result).map(encoded)));
-                self.balance(&request, deadline, told);
+                self.balance(&request, caller, told);
             }),
             "ChangeBalance" => with(
                 message,
                 answer,
                 |request: wire::ChangeBalanceRequest, answer| {
                     let told = Box::new(|result| answer(changed(result).map(encoded)));
-                    self.change(&request.into(), deadline, told);
+                    self.change(&request.into(), caller, told);
                 },
             ),
             "ChangeBalances" => with(message, answer, |request, answer| {
@@ -102,7 +147,7 @@ impl Api {
                         })
                     }));
                 });
-                self.changes(drafts.collect(), wait, deadline, told);
+                self.changes(drafts.collect(), wait, caller, told);
             }),
             "OpenAccount" => with(
                 message,
@@ -114,11 +159,11 @@ impl Api {
             ),
             "GetTransaction" => with(message, answer, |request, answer| {
                 let told = Box::new(|result: Result<_, _>| answer(result.map(encoded)));
-                self.transaction(request, deadline, told);
+                self.transaction(request, caller, told);
             }),
             "ListLedger" => with(message, answer, |request, answer| {
                 let told = Box::new(|result: Result<_, _>| answer(result.map(encoded)));
-                self.ledger(&request, deadline, told);
+                self.ledger(&request, caller, told);
             }),
             "HealthCheck" => with(message, answer, |_: wire::HealthCheckRequest, answer| {
                 let (healthy, status) = self.parts.health.get();
@@ -163,6 +208,7 @@ impl Api {
     ) -> Result<wire::WatchResultsRequest, Problem> {
         let signing = &self.settings.signing;
         signing.admit(false, signed, message, self.now_ms())?;
+        only_its_own("WatchResults", message)?;
         decoded(message)
     }
 }
@@ -176,10 +222,7 @@ pub(super) fn serving_status(status: health::health_check_response::ServingStatu
 
 /// The message, or why there is none.
 pub(super) fn decoded<M: Message + Default>(message: &[u8]) -> Result<M, Problem> {
-    M::decode(message).map_err(|error| {
-        let message = format!("the message cannot be decoded: {error}");
-        Problem::new(ProblemKind::Invalid, message)
-    })
+    M::decode(message).map_err(|error| undecodable(&error))
 }
 
 fn with<M: Message + Default>(message: &[u8], answer: Answered, then: impl FnOnce(M, Answered)) {

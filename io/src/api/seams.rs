@@ -9,12 +9,30 @@ use kilter_engine::{AccountId, Currency, Position, Term};
 
 use super::Problem;
 use crate::{
+    net::Cancelled,
     outbox::{self, Admitted, DoorError, NewEvent, NotTaken, Outcome, TransactionState},
     rows::{BalanceRow, LedgerRow},
 };
 
 /// Called once, from any thread; must not block it.
 pub type Answer<T> = Box<dyn FnOnce(T) + Send>;
+
+/// How long somebody waits for an answer.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Until when at most.
+    pub until: Instant,
+    /// Set once he has gone before; then nobody hears the answer.
+    pub gone: Cancelled,
+}
+
+impl Patience {
+    /// Of somebody who stays until a moment.
+    pub fn until(until: Instant) -> Self {
+        let gone = Cancelled::default();
+        Self { until, gone }
+    }
+}
 
 /// Where accepted commands go.
 pub trait Door: Send + Sync {
@@ -76,25 +94,25 @@ pub struct BalanceRead {
 /// Reads balances.
 pub trait Balances: Send + Sync {
     /// Reads one; `None` if there is none. A balance older than `min_version` is an answer too, but
-    /// only if no source has a newer one. Gives up at the deadline.
+    /// only if no source has a newer one. Gives up when nobody waits any more.
     fn balance(
         &self,
         account_id: AccountId,
         currency: Currency,
         min_version: u64,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Result<Option<BalanceRead>, Problem>>,
     );
 }
 
 /// Finds what became of transaction ids.
 pub trait Transactions: Send + Sync {
-    /// Looks one up; `None` if it was never accepted. Gives up at the deadline.
+    /// Looks one up; `None` if it was never accepted. Gives up when nobody waits any more.
     fn transaction(
         &self,
         user_id: &str,
         transaction_id: &str,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Result<Option<TransactionState>, Problem>>,
     );
 }
@@ -102,13 +120,13 @@ pub trait Transactions: Send + Sync {
 /// Reads the ledger.
 pub trait Ledger: Send + Sync {
     /// The first `limit` entries of an account behind a position, in the order of positions. Gives
-    /// up at the deadline.
+    /// up when nobody waits any more.
     fn page(
         &self,
         account_id: AccountId,
         after: Option<Position>,
         limit: usize,
-        deadline: Instant,
+        patience: Patience,
         answer: Answer<Result<Vec<LedgerRow>, Problem>>,
     );
 }

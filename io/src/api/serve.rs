@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    Api, Offered, Problem, Signed, UnsignedError, WatchedResult, Watcher,
+    Api, Offered, Problem, ProblemKind, Signed, UnsignedError, WatchedResult, Watcher,
+    caller::Caller,
     entry::entry,
     health::Listener,
     rest::{Handled, RestAnswer, RestRequest},
@@ -82,11 +83,15 @@ impl Calls for Api {
     }
 
     fn unary(&self, call: Call, respond: Respond) {
+        let caller = Caller {
+            deadline: call.deadline,
+            gone: call.cancelled.clone(),
+        };
         let ours = rpc::Call {
             path: &call.path,
             signed: signed(&call.metadata),
             message: &call.message,
-            deadline: call.deadline,
+            caller: &caller,
         };
         let answer = Box::new(move |answer: Result<_, _>| respond.send(answer.map_err(status)));
         Self::unary(self, ours, answer);
@@ -164,6 +169,11 @@ impl Listener for HealthWatcher {
     fn is_gone(&self) -> bool {
         self.0.is_cancelled()
     }
+
+    fn end(self: Box<Self>) {
+        let message = "this node is stopping";
+        self.0.finish(Status::new(Code::Unavailable, message));
+    }
 }
 
 /// Who watches results by REST: a line of JSON each.
@@ -206,18 +216,15 @@ struct Paths(Arc<Api>);
 
 impl Service for Paths {
     fn call(&self, request: Request, reply: Reply) {
-        let settings = &self.0.settings;
-        if let Some(until) = request.received.checked_add(settings.request_timeout) {
-            reply.expire(until, || {
-                let body = r#"{"success":false,"error_message":"no answer in time; ask again with the same transaction_id"}"#;
-                Response::of(504, JSON, body.into())
-            });
-        }
         let headers = &request.headers;
         let text = |name| match headers.all(name).count() {
             0 => Ok(None),
             1 => headers.text(name).map(Some).ok_or(name),
             _ => Err(name),
+        };
+        let caller = Caller {
+            deadline: None,
+            gone: request.cancelled.clone(),
         };
         let read = || {
             Ok(RestRequest {
@@ -228,6 +235,7 @@ impl Service for Paths {
                 content_type: text("content-type")?,
                 content_encoding: text("content-encoding")?,
                 idempotency_key: text("idempotency-key")?,
+                caller: &caller,
                 body: &request.body,
             })
         };
@@ -248,13 +256,31 @@ impl Service for Paths {
                 reply.send(response(answer));
             }
         });
-        if let Handled::Watch(watch) = self.0.rest(&ours, told)
-            && let Some(reply) = reply.lock().take()
-        {
-            let stream = reply.stream(Response::of(200, LINES, Vec::new()));
-            self.0.watch(&watch, Box::new(LineWatcher(stream)));
+        match self.0.rest(&ours, told) {
+            Handled::Watch(watch) => {
+                if let Some(reply) = reply.lock().take() {
+                    let stream = reply.stream(Response::of(200, LINES, Vec::new()));
+                    self.0.watch(&watch, Box::new(LineWatcher(stream)));
+                }
+            }
+            // A stream lasts as long as both sides like; an answer that is not there yet does not.
+            Handled::Answered => {
+                let timeout = self.0.settings.request_timeout;
+                if let Some(reply) = &*reply.lock()
+                    && let Some(until) = request.received.checked_add(timeout)
+                {
+                    reply.expire(until, late);
+                }
+            }
         }
     }
+}
+
+/// What is said when nothing else was in time.
+fn late() -> Response {
+    let message = "no answer in time; ask again with the same transaction_id";
+    let problem = to_json::problem(&Problem::new(ProblemKind::Deadline, message));
+    Response::of(504, JSON, problem.to_string().into_bytes())
 }
 
 fn response(answer: RestAnswer) -> Response {

@@ -138,6 +138,8 @@ fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     const SECRET: &[u8] = b"f2a9c1d47be0835516aa90cc31fe07bd";
@@ -274,17 +276,45 @@ mod tests {
 
     #[test]
     fn keys_rotate_under_load() {
-        let new = Key::new("k2", b"aaaabbbbccccddddeeeeffff0000111122223333").unwrap();
-        let verifier = verifier();
-        let by = |key: &Key| {
-            let signature = sign(key, NOW_MS, BODY);
-            verifier.verify(signed(key.id(), "1700000000000", &signature), BODY, NOW_MS)
+        const ROUNDS: u32 = 200;
+        let named =
+            |id: &str| Key::new(id, format!("the secret of {id}, which is long").as_bytes());
+        let name = |round: u32| format!("round-{round}");
+        let key = |round| named(&name(round)).unwrap();
+        // Every request is signed by a key that is live before and after the next change, so that
+        // no moment of a change may refuse it; one that is live no more is never taken.
+        let verifier = Verifier::new(Keys::new(vec![key(0), key(1)]).unwrap());
+        let round = AtomicU32::new(0);
+        let by = |number: u32| {
+            let signature = sign(&key(number), NOW_MS, BODY);
+            let id = name(number);
+            verifier.verify(signed(&id, "1700000000000", &signature), BODY, NOW_MS)
         };
-        assert_eq!(by(&key()), Ok(()));
-        assert_eq!(by(&new), Err(SignatureError::Wrong));
-        verifier.replace(Keys::new(vec![key(), new.clone()]).unwrap());
-        assert_eq!((by(&key()), by(&new)), (Ok(()), Ok(())));
-        verifier.replace(Keys::new(vec![new.clone()]).unwrap());
-        assert_eq!((by(&key()), by(&new)), (Err(SignatureError::Wrong), Ok(())));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    loop {
+                        let now = round.load(Ordering::SeqCst);
+                        let (live, old) = (by(now + 1), now.checked_sub(1).map(by));
+                        // Otherwise two changes came meanwhile, and nothing is said.
+                        if round.load(Ordering::SeqCst) <= now + 1 {
+                            assert_eq!(live, Ok(()), "{now}");
+                        }
+                        assert!(
+                            old.is_none_or(|old| old == Err(SignatureError::Wrong)),
+                            "{now}"
+                        );
+                        if now == ROUNDS {
+                            break;
+                        }
+                    }
+                });
+            }
+            for next in 1..=ROUNDS {
+                verifier.replace(Keys::new(vec![key(next), key(next + 1)]).unwrap());
+                round.store(next, Ordering::SeqCst);
+                std::thread::yield_now();
+            }
+        });
     }
 }

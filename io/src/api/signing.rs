@@ -38,6 +38,11 @@ impl Signing {
         }
     }
 
+    /// Whether a change has to be signed.
+    pub(crate) const fn signs_changes(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
     /// Checks a request's signature, if it needs one.
     pub(crate) fn admit(
         &self,

@@ -7,18 +7,24 @@ mod contract;
 mod flow;
 mod forms;
 mod paths;
+mod replay;
 mod shapes;
+mod waiting;
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 
 use prost::Message;
 
 use self::front::Twin;
 use super::{
     Api, Problem, Signed, Signing,
+    caller::Caller,
     rest::{Handled, RestAnswer, RestRequest},
     rpc::Call,
 };
+
+/// Somebody who waits for ever.
+static NOBODY: LazyLock<Caller> = LazyLock::new(Caller::default);
 
 /// Services that take unsigned requests, over a node with the account 42 of u-42.
 fn unsigned() -> (Arc<Twin>, Api) {
@@ -35,17 +41,21 @@ fn call<A: Message + Default>(
     request: &impl Message,
 ) -> Result<A, Problem> {
     let path = format!("/balance.BalanceService/{method}");
+    let answer = unary(api, &path, Signed::default(), &request.encode_to_vec());
+    answer.map(|answer| A::decode(&*answer).unwrap())
+}
+
+/// What a message is answered, if that is at once.
+fn unary(api: &Api, path: &str, signed: Signed<'_>, message: &[u8]) -> Result<Vec<u8>, Problem> {
     let (tell, told) = mpsc::channel();
-    let message = request.encode_to_vec();
     let call = Call {
-        path: &path,
-        signed: Signed::default(),
-        message: &message,
-        deadline: None,
+        path,
+        signed,
+        message,
+        caller: &NOBODY,
     };
     api.unary(call, Box::new(move |answer| tell.send(answer).unwrap()));
-    let answer = told.try_recv().expect("an answer");
-    answer.map(|answer| A::decode(&*answer).unwrap())
+    told.try_recv().expect("an answer")
 }
 
 /// A request with a body of JSON.
@@ -58,6 +68,7 @@ fn post<'a>(path: &'a str, body: &'a str) -> RestRequest<'a> {
         content_type: Some("application/json"),
         content_encoding: None,
         idempotency_key: None,
+        caller: &NOBODY,
         body: body.as_bytes(),
     }
 }

@@ -17,6 +17,9 @@ pub(super) fn problem(problem: &Problem) -> Value {
     if let Some(field) = &problem.field {
         value["field"] = field.as_str().into();
     }
+    if let Some(code) = problem.kind.code() {
+        value["error_code"] = code.into();
+    }
     value
 }
 

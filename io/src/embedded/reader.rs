@@ -93,6 +93,28 @@ impl StoreReader {
             .map_err(self.db.failed("read a balance"))
     }
 
+    /// One balance, and the log's time of the epoch that changed it last, in ms since 1970.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn timed_balance(
+        &self,
+        account_id: AccountId,
+        currency: &str,
+    ) -> Result<Option<(BalanceRow, i64)>, EmbeddedError> {
+        self.db
+            .connection
+            .query_row(
+                "SELECT account_id, currency_code, available, frozen, version, updated_at
+                 FROM account_balances WHERE account_id = ?1 AND currency_code = ?2",
+                params![account_id.get() as i64, currency],
+                |row| Ok((balance(row)?, row.get(5)?)),
+            )
+            .optional()
+            .map_err(self.db.failed("read a balance"))
+    }
+
     /// Accounts by id.
     ///
     /// # Errors

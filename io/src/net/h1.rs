@@ -256,8 +256,14 @@ impl Machine for Http1 {
         self.has_ended = true;
         match &self.stage {
             Stage::Head | Stage::Body { .. } => self.stage = Stage::Over,
+            // A stream may have nothing to say for long, and would never see that its reader has gone.
+            Stage::Pieces { credit, .. } => {
+                self.cancelled.set();
+                credit.end();
+                self.stage = Stage::Over;
+            }
             // A client that shuts its side down may still read.
-            Stage::Answer { .. } | Stage::Pieces { .. } | Stage::Over => {}
+            Stage::Answer { .. } | Stage::Over => {}
         }
     }
 

@@ -104,8 +104,9 @@ impl Machine for Http2 {
     }
 
     fn end_of_input(&mut self) {
-        // Nobody can hear an answer that needs the client's frames; what is ready is sent.
-        self.is_over = self.session.open() == 0;
+        // Without the client's frames no stream gets to its end: whoever asked has gone. What is ready
+        // is sent.
+        self.is_over = true;
         self.is_stopping = true;
     }
 

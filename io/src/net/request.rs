@@ -1,6 +1,7 @@
 //! A request as a service sees it.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
@@ -8,6 +9,8 @@ use std::{
     },
     time::Instant,
 };
+
+use parking_lot::Mutex;
 
 use super::reply::Response;
 
@@ -62,10 +65,21 @@ pub(super) type Otherwise = fn() -> Response;
 #[derive(Clone, Debug, Default)]
 pub struct Cancelled(Arc<Fate>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Fate {
     is_over: AtomicBool,
     expires: OnceLock<(Instant, Otherwise)>,
+    /// Who wants to know of it; nobody once it is over.
+    hearers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fate")
+            .field("is_over", &self.is_over)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cancelled {
@@ -75,8 +89,24 @@ impl Cancelled {
         self.0.is_over.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set(&self) {
+    /// Calls `hear` once nobody waits any more; at once if that is so. It must not wait.
+    pub fn when_set(&self, hear: impl FnOnce() + Send + 'static) {
+        let mut hearers = self.0.hearers.lock();
+        if self.is_set() {
+            drop(hearers);
+            hear();
+        } else {
+            hearers.push(Box::new(hear));
+        }
+    }
+
+    pub(crate) fn set(&self) {
+        // Before the lock: whoever comes to it later sees it.
         self.0.is_over.store(true, Ordering::Relaxed);
+        let hearers = std::mem::take(&mut *self.0.hearers.lock());
+        for hear in hearers {
+            hear();
+        }
     }
 
     /// Has the connection answer by itself at some moment; the first one counts.

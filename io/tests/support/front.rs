@@ -104,22 +104,31 @@ impl Twin {
     /// Applies what was held back.
     #[allow(dead_code, reason = "not every test holds back")]
     pub fn catch_up(&self) {
-        let (slow, outcomes) = {
-            let mut state = self.state.lock();
-            let slow = std::mem::take(&mut state.slow);
-            let outcomes: Vec<_> = slow.iter().map(|name| state.apply(name)).collect();
-            (slow, outcomes)
-        };
-        for (name, outcome) in slow.iter().zip(outcomes) {
+        for (name, outcome) in self.catch_up_unheard() {
             self.waiters
                 .tell((&name.0, &name.1), 0, true, || outcome.clone());
         }
+    }
+
+    /// Applies what was held back, and tells nobody who waits.
+    #[allow(dead_code, reason = "not every test holds back")]
+    pub fn catch_up_unheard(&self) -> Vec<((String, String), Outcome)> {
+        let mut state = self.state.lock();
+        let slow = std::mem::take(&mut state.slow);
+        let outcomes: Vec<_> = slow.iter().map(|name| state.apply(name)).collect();
+        slow.into_iter().zip(outcomes).collect()
     }
 
     /// How many events there are.
     #[allow(dead_code, reason = "not every test counts")]
     pub fn events(&self) -> usize {
         self.state.lock().events.len()
+    }
+
+    /// How many accounts there are.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub fn accounts(&self) -> usize {
+        self.state.lock().accounts.len()
     }
 
     /// What was accepted for an id.
@@ -130,10 +139,12 @@ impl Twin {
         state.events.get(&name).map(|event| event.payload.clone())
     }
 
-    /// Whether the answers to those who waited may be looked for again.
-    #[allow(dead_code, reason = "not every test waits")]
+    /// How many watch results.
+    #[allow(dead_code, reason = "not every test watches")]
     pub fn watchers(&self) -> usize {
-        self.state.lock().watchers.len()
+        let mut state = self.state.lock();
+        state.tell();
+        state.watchers.len()
     }
 }
 

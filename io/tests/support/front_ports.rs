@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 use kilter_engine::{AccountId, Currency, Position};
 use kilter_io::{
     api::{
-        Answer, BalanceRead, Balances, Door, Ledger, Outcomes, Problem, ProblemKind, Results,
-        Source, Transactions, Watcher,
+        Answer, BalanceRead, Balances, Door, Ledger, Outcomes, Patience, Problem, ProblemKind,
+        Results, Source, Transactions, Watcher,
     },
     outbox::{Admitted, Asked, DoorError, NewEvent, NotTaken, Outcome, TransactionState},
     rows::{BalanceRow, LedgerRow},
@@ -62,7 +62,7 @@ impl Balances for Twin {
         account_id: AccountId,
         currency: Currency,
         _min_version: u64,
-        _deadline: Instant,
+        _patience: Patience,
         answer: Answer<Result<Option<BalanceRead>, Problem>>,
     ) {
         let state = self.state.lock();
@@ -94,7 +94,7 @@ impl Transactions for Twin {
         &self,
         user_id: &str,
         transaction_id: &str,
-        _deadline: Instant,
+        _patience: Patience,
         answer: Answer<Result<Option<TransactionState>, Problem>>,
     ) {
         let name = (user_id.to_owned(), transaction_id.to_owned());
@@ -114,7 +114,7 @@ impl Ledger for Twin {
         account_id: AccountId,
         after: Option<Position>,
         limit: usize,
-        _deadline: Instant,
+        _patience: Patience,
         answer: Answer<Result<Vec<LedgerRow>, Problem>>,
     ) {
         let after = after.map(|at| (at.offset.get(), at.posting.get()));

@@ -34,10 +34,11 @@ impl Reader for DirReader {
         (account_id, currency): (AccountId, Currency),
         _min_version: u64,
     ) -> Result<Option<BalanceRead>, Problem> {
-        let row = self.0.balance(account_id, currency.as_str());
-        Ok(row.map_err(|error| away(&error))?.map(|row| BalanceRead {
+        let found = self.0.timed_balance(account_id, currency.as_str());
+        let found = found.map_err(|error| away(&error))?;
+        Ok(found.map(|(row, updated_at_ms)| BalanceRead {
             row,
-            updated_at_ms: 0,
+            updated_at_ms,
             source: Source::Store,
         }))
     }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{call, front::Trouble, get, post, rest, unsigned};
 use crate::api::{
     ProblemKind, Signed,
+    caller::Caller,
     rest::RestRequest,
     rpc::Call,
     wire::balance::{
@@ -130,10 +131,8 @@ fn rest_says_the_same_by_status() {
         rest(&api, &get("/api/v1/balance/42/USDT", "min_version=1")).0,
         200
     );
-    assert_eq!(
-        rest(&api, &get("/api/v1/balance/42/USDT", "min_version=2")).0,
-        409
-    );
+    let (status, newer, _) = rest(&api, &get("/api/v1/balance/42/USDT", "min_version=2"));
+    assert_eq!((status, &newer["error_code"]), (409, &json!("NOT_YET")));
     let (status, health, _) = rest(&api, &get("/health", ""));
     assert_eq!(
         (status, &health["healthy"], &health["status"]),
@@ -210,7 +209,10 @@ fn whoever_waits_in_vain_hears_that_it_is_pending() {
             path: "/balance.BalanceService/ChangeBalance",
             signed: Signed::default(),
             message: &message,
-            deadline,
+            caller: &Caller {
+                deadline,
+                ..Caller::default()
+            },
         };
         api.unary(call, Box::new(move |answer| tell.send(answer).unwrap()));
     };
@@ -435,12 +437,15 @@ fn a_balance_of_nobody_is_told_as_the_prototype_did() {
         (0, "USDT", 0, "account_id"),
         (42, "", 0, "currency_code"),
         (42, "USDT", -1, "min_version"),
-        (42, "USDT", 3, "version 3 is not there yet, 0 is"),
     ] {
         let answer = ask(account_id, currency, min_version).unwrap();
         assert!(!answer.success && answer.balance.is_none());
         assert!(answer.error_message.contains(says), "{answer:?}");
     }
+    // What the prototype could not be asked has a status.
+    let newer = ask(42, "USDT", 3).unwrap_err();
+    assert_eq!((newer.kind, newer.kind.grpc()), (ProblemKind::NotYet, 9));
+    assert_eq!(newer.message, "version 3 is not there yet, 0 is");
     twin.trouble(Trouble::Away);
     assert_eq!(
         ask(42, "USDT", 0).unwrap_err().kind,

@@ -1,10 +1,19 @@
-//! Requests of REST that are wrong before their fields are.
+//! Requests of REST that are wrong before their fields are, and requests with fields unset.
 
 use super::{
-    get, post, rest,
+    call, get, post, rest,
     shapes::{as_json, good},
     unsigned,
 };
+use crate::api::{
+    Problem, ProblemKind,
+    wire::balance::{
+        ChangeBalanceRequest, ChangeBalanceResponse, ChangeBalancesRequest, ChangeBalancesResponse,
+        GetTransactionRequest, GetTransactionResponse, ListLedgerRequest, ListLedgerResponse,
+        OpenAccountRequest, OpenAccountResponse,
+    },
+};
+use serde_json::json;
 
 #[test]
 fn bodies_of_the_wrong_form_are_refused() {
@@ -108,4 +117,99 @@ fn bodies_of_the_wrong_form_are_refused() {
     wrong(400, get("/api/v1/results", "after=1:2:3"));
     wrong(400, get("/api/v1/results", "after=1:2:3:99999999999"));
     wrong(400, get("/api/v1/results", "after=%zz"));
+}
+
+#[test]
+fn whatever_is_unset_is_named() {
+    let (twin, api) = unsigned();
+    let id = || "x".to_owned();
+    let named = |problem: Problem| (problem.kind, problem.field.unwrap());
+    let no_user = GetTransactionRequest {
+        user_id: String::new(),
+        transaction_id: id(),
+    };
+    let no_id = GetTransactionRequest {
+        user_id: id(),
+        transaction_id: String::new(),
+    };
+    let long = GetTransactionRequest {
+        user_id: id(),
+        transaction_id: "x".repeat(65),
+    };
+    for (request, field) in [
+        (no_user, "user_id"),
+        (no_id, "transaction_id"),
+        (long, "transaction_id"),
+        (GetTransactionRequest::default(), "user_id"),
+    ] {
+        let refused = call::<GetTransactionResponse>(&api, "GetTransaction", &request);
+        let wanted = (ProblemKind::Invalid, field.to_owned());
+        assert_eq!(named(refused.unwrap_err()), wanted);
+    }
+    let entries = ListLedgerRequest::default();
+    let refused = call::<ListLedgerResponse>(&api, "ListLedger", &entries);
+    assert_eq!(named(refused.unwrap_err()).1, "account_id");
+    for (request, field) in [
+        (OpenAccountRequest::default(), "user_id"),
+        (
+            OpenAccountRequest {
+                user_id: "x".repeat(65),
+                account_id: 0,
+            },
+            "user_id",
+        ),
+        (
+            OpenAccountRequest {
+                user_id: id(),
+                account_id: i64::MAX,
+            },
+            "account_id",
+        ),
+    ] {
+        let refused = call::<OpenAccountResponse>(&api, "OpenAccount", &request);
+        assert_eq!(named(refused.unwrap_err()).1, field);
+    }
+    let refused =
+        call::<ChangeBalancesResponse>(&api, "ChangeBalances", &ChangeBalancesRequest::default());
+    assert_eq!(named(refused.unwrap_err()).1, "changes");
+    // One among others is refused by itself, as if it were alone.
+    let request = ChangeBalancesRequest {
+        changes: vec![ChangeBalanceRequest::default(), good()],
+        ..ChangeBalancesRequest::default()
+    };
+    let answers: ChangeBalancesResponse = call(&api, "ChangeBalances", &request).unwrap();
+    let fields: Vec<&str> = answers.answers.iter().map(|each| &*each.field).collect();
+    assert_eq!(fields, ["transaction_id", ""]);
+    // An account that there is not, and somebody else's: said alike.
+    twin.account(43, "u-43");
+    for account_id in [43, 44] {
+        let request = ChangeBalanceRequest {
+            transaction_id: "t-2".into(),
+            account_id,
+            ..good()
+        };
+        let refused: ChangeBalanceResponse = call(&api, "ChangeBalance", &request).unwrap();
+        let says = format!("account_id {account_id} is not an account of user \"u-42\"");
+        assert_eq!((refused.success, refused.error_message), (false, says));
+    }
+    for (path, field) in [
+        ("/api/v1/transactions//t", "user_id"),
+        ("/api/v1/transactions/u/", "transaction_id"),
+        ("/api/v1/ledger/", "account_id"),
+        ("/api/v1/ledger/0", "account_id"),
+        ("/api/v1/balance//USDT", "account_id"),
+        ("/api/v1/balance/42/", "currency_code"),
+    ] {
+        let (status, answer, _) = rest(&api, &get(path, ""));
+        assert_eq!((status, &answer["field"]), (400, &json!(field)), "{path}");
+    }
+    for (path, body, field) in [
+        ("/api/v1/accounts", "{}", "user_id"),
+        ("/api/v1/balance/change", "{}", "transaction_id"),
+        ("/api/v1/balance/changes", "{}", "changes"),
+        ("/api/v1/transfers", "{}", "transaction_id"),
+    ] {
+        let (status, answer, _) = rest(&api, &post(path, body));
+        assert_eq!((status, &answer["field"]), (400, &json!(field)), "{path}");
+    }
 }
