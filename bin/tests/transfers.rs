@@ -185,7 +185,7 @@ fn a_refund_without_room_stays_in_flight() {
         command("b", 1, "DEPOSIT", "5"),
     ]);
     assert_eq!(place.dead_letters(), ["BALANCE_OVERFLOW"]);
-    let in_flight = "legs in flight: 1 (1 of 5 USDT)";
+    let in_flight = "legs in flight: 1 (1 of 5 USDT), 1 of them refused";
     let audited = place.ok(&["audit"]);
     assert!(audited.contains(in_flight), "{audited}");
 
