@@ -53,6 +53,9 @@ pub fn print(report: &AuditReport) -> Answer {
         }
     );
     println!("legs in flight: {}", report.in_flight);
+    if report.in_flight.refused > 0 {
+        println!("what was refused lands no more by itself: kilter legs resend sends it again");
+    }
     if report.differences == 0 {
         println!("the store is exact: every balance is what the log makes it");
         return Answer::Yes;

@@ -175,7 +175,7 @@ fn postings_are_all_or_nothing() {
 }
 
 #[test]
-fn a_refund_without_room_stays_in_flight_until_there_is() {
+fn a_refund_without_room_stays_in_flight() {
     let place = Place::new();
     // The money comes back after the balance was filled up again.
     place.apply([
@@ -185,22 +185,22 @@ fn a_refund_without_room_stays_in_flight_until_there_is() {
         command("b", 1, "DEPOSIT", "5"),
     ]);
     assert_eq!(place.dead_letters(), ["BALANCE_OVERFLOW"]);
+    let in_flight = "legs in flight: 1 (1 of 5 USDT), 1 of them refused";
     let audited = place.ok(&["audit"]);
-    assert!(
-        audited.contains("legs in flight: 1 (1 of 5 USDT)"),
-        "{audited}"
-    );
+    assert!(audited.contains(in_flight), "{audited}");
+
+    // By hand it comes without the header that makes it expire: it could land again when its name
+    // is forgotten.
     let letter = place.ok(&["dead-letters", "--json"]);
     let letter: serde_json::Value = serde_json::from_str(letter.trim()).unwrap();
     let refund = letter["originalValue"].as_str().unwrap().to_owned();
     let again = place.file("again.jsonl", [command("c", 1, "WITHDRAW", "6"), refund]);
     place.ok(&["apply", again.to_str().unwrap()]);
-    assert_eq!(
-        place.available(1, "USDT").as_deref(),
-        Some("999999999999999998.999999999999999999")
-    );
+    assert_eq!(place.dead_letters(), ["BALANCE_OVERFLOW", "MALFORMED"]);
+    let letters = place.ok(&["dead-letters", "--json"]);
+    assert!(letters.contains("through the outbox"), "{letters}");
     let audited = place.ok(&["audit"]);
-    assert!(audited.contains("legs in flight: 0\n"), "{audited}");
+    assert!(audited.contains(in_flight), "{audited}");
 }
 
 const USERS: u64 = 20;

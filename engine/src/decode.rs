@@ -30,9 +30,8 @@ pub const MAX_ID_BYTES: usize = 64;
 /// `amount`, and the first that fails names the code; TRANSFER has `toUserId` and `toAccountId`
 /// behind them, a leg `leg`, `fromUserId` and `fromAccountId`. `OPEN` ignores what stands behind
 /// `type`. With `postings` the type is BATCH or left out, and each posting has those from `type` on.
-/// Unknown fields
-/// are ignored, whatever JSON they hold, except that no object anywhere in the record may have a
-/// key twice.
+/// Unknown fields are ignored, whatever JSON they hold, except that no object anywhere in the record
+/// may have a key twice.
 ///
 /// # Errors
 ///

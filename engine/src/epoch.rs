@@ -136,11 +136,14 @@ pub struct EpochPart {
 
 impl EpochPart {
     /// An empty part with room for an epoch of `commands`, so that the steady loop never grows it.
+    /// Legs are fewer: there is room for an eighth of them, and it grows to what epochs need.
     pub fn with_capacity(commands: usize) -> Self {
         Self {
             balances: Vec::with_capacity(commands),
             changed_by: Vec::with_capacity(commands),
             ledger: Vec::with_capacity(commands),
+            landed: Vec::with_capacity(commands / 8),
+            legs: Vec::with_capacity(commands / 8),
             ..Self::default()
         }
     }

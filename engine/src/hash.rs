@@ -122,6 +122,16 @@ mod tests {
             (id.line, id.tag),
             (0x7011_5d62_6933_e69c, 0xdb6b_88ee_2a04_a5b7)
         );
+        let leg = IdHash::of_leg(&"1/2/3/4/CREDIT".parse().unwrap());
+        assert_eq!(
+            (leg.line, leg.tag),
+            (0x9b67_81c4_7087_08f5, 0x5bbb_fcb1_00eb_e09d)
+        );
+        let refund = IdHash::of_leg(&"1/2/3/4/REFUND".parse().unwrap());
+        assert_eq!(
+            (refund.line, refund.tag),
+            (0x2ce0_37ea_49de_8d94, 0xd738_2b96_5a67_c204)
+        );
         assert_eq!(sum_hash(b"row"), 0xec99_42d7_1d18_5528_2527_c206_a4c3_5fe8);
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Amount, Code, CommandKind, Currency, EpochNumber, Term,
+    AccountId, Amount, Code, CommandKind, Currency, EpochNumber, MoveKind, Posting, Term,
     epoch::{Cut, DeadLetter},
     ledger::{BalanceState, Position},
-    leg::LegName,
+    leg::{LegKind, LegName},
 };
 
 /// How a record ended.
@@ -110,9 +110,22 @@ pub struct Counterpart {
     /// The leg that the result is of; `None` is the debit.
     pub leg: Option<LegName>,
     /// The other user: of a debit who is to be paid, of a leg where it comes from.
-    pub user_id: Box<str>,
+    pub user_id: InlineText<64>,
     /// That one's account.
     pub account_id: AccountId,
+}
+
+/// The posting for which none of its command's took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedPosting {
+    /// Which one.
+    pub posting: Posting,
+    /// What it asked.
+    pub kind: MoveKind,
+    /// How much.
+    pub amount: Amount,
+    /// Of which balance.
+    pub currency: Currency,
 }
 
 /// How one record ended, or one posting of it. A slot of the results ring: reused in place.
@@ -147,10 +160,23 @@ pub struct ResultRecord {
     pub user_id: InlineText<64>,
     /// The other side, if it is a transfer's debit or leg.
     pub counterpart: Option<Box<Counterpart>>,
-    /// Why it was refused, or which posting failed, in words; the others follow from the numbers.
+    /// Of a batch that failed, for which posting it did.
+    pub failed_posting: Option<FailedPosting>,
+    /// Why it was refused, in words; the others follow from the numbers.
     pub message: Option<Box<str>>,
     /// The record itself, if it was refused and dead letters go with results.
     pub dead_letter: Option<Box<DeadLetter>>,
+}
+
+impl ResultRecord {
+    /// The credit leg that left with it, if it is a transfer's debit that took effect.
+    pub fn credit_leg(&self) -> Option<LegName> {
+        let is_debit = self.kind == Some(CommandKind::Transfer) && self.status == Status::Success;
+        is_debit.then_some(LegName {
+            debit: self.position,
+            kind: LegKind::Credit,
+        })
+    }
 }
 
 /// A slot of the results ring: a result, or the end of an epoch.
@@ -179,6 +205,7 @@ impl Default for ResultRecord {
             transaction_id: InlineText::new(),
             user_id: InlineText::new(),
             counterpart: None,
+            failed_posting: None,
             message: None,
             dead_letter: None,
         }

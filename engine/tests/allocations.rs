@@ -1,5 +1,5 @@
 //! The steady apply loop allocates nothing: not for decoding, not for deciding, not for results,
-//! ledger entries or the window.
+//! ledger entries or the window. What is rare allocates what its messages own, and no more.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -12,7 +12,7 @@ use kilter_engine::{
     epoch::EpochPart,
     hash::key_hash,
     partitioner::Partitioner,
-    record::{Mark, NOT_ISSUED, Record},
+    record::{Mark, Record},
     result::ResultSlot,
     ring::ring,
     shard::{
@@ -58,6 +58,31 @@ const COMMANDS: u64 = 20_000;
 
 #[test]
 fn a_command_allocates_nothing() {
+    assert_eq!(allocations(payload), 0, "for {COMMANDS} commands");
+}
+
+#[test]
+fn what_is_rare_allocates_what_it_owns() {
+    // One of eight is such a record, the others are deposits.
+    for (what, rare, each) in [
+        // The box it is decoded into, the other side in its result, and the two users of its leg.
+        ("a transfer", transfer as fn(u64) -> (String, String), 4),
+        // The box it is decoded into, the other side in its result, and the user in the ledger.
+        ("a leg", leg, 3),
+        // The keys met inside of it, the list of its postings, and the postings.
+        ("a batch", batch, 3),
+        ("a batch that fails", failing, 3),
+    ] {
+        let mixed = |number: u64| match number % 8 {
+            0 => rare(number),
+            _ => deposit(number),
+        };
+        assert_eq!(allocations(mixed), each * COMMANDS / 8, "{what}");
+    }
+}
+
+/// How many allocations `COMMANDS` records make, once their balances and buffers are there.
+fn allocations(payload: impl Fn(u64) -> (String, String)) -> u64 {
     let mut shard = Shard::new(ShardSettings {
         range: HashRange::ALL,
         term: Term::new(1),
@@ -95,7 +120,7 @@ fn a_command_allocates_nothing() {
         publisher: waker.clone(),
         writer: waker,
     };
-    let part = Box::new(EpochPart::with_capacity(2 * COMMANDS as usize));
+    let part = Box::new(EpochPart::with_capacity(4 * COMMANDS as usize));
     let mut agent = ShardAgent::new(0, shard, ports, part);
 
     let payloads: Vec<(String, String)> = (0..2 * COMMANDS).map(payload).collect();
@@ -108,7 +133,7 @@ fn a_command_allocates_nothing() {
                 partition: Partition::new(0),
                 offset: Offset::new(number),
                 timestamp_ms: 1_700_000_000_000,
-                issued_at_ms: NOT_ISSUED,
+                issued_at_ms: 1_700_000_000_000,
                 mark: Mark::None,
                 key: key.as_bytes(),
                 value: value.as_bytes(),
@@ -131,11 +156,58 @@ fn a_command_allocates_nothing() {
     assert_eq!(feed(0..COMMANDS), COMMANDS as usize);
     let before = ALLOCATIONS.get();
     assert_eq!(feed(COMMANDS..2 * COMMANDS), COMMANDS as usize);
-    assert_eq!(
-        ALLOCATIONS.get() - before,
-        0,
-        "allocations for {COMMANDS} commands"
+    ALLOCATIONS.get() - before
+}
+
+fn deposit(number: u64) -> (String, String) {
+    let user = number % USERS + 1;
+    (
+        format!("u-{user}"),
+        with(number, user, &moves("DEPOSIT", "USDT", "1000")),
+    )
+}
+
+fn transfer(number: u64) -> (String, String) {
+    let user = number % USERS + 1;
+    let to = user % USERS + 1;
+    let body = moves("TRANSFER", "USDT", "0.5");
+    let body = format!(r#"{body},"toUserId":"u-{to}","toAccountId":{to}"#);
+    (format!("u-{user}"), with(number, user, &body))
+}
+
+fn leg(number: u64) -> (String, String) {
+    let user = number % USERS + 1;
+    let from = user % USERS + 1;
+    let body = moves("CREDIT", "USDT", "0.5");
+    let body = format!(
+        r#"{body},"leg":"1/0/{number}/0/CREDIT","fromUserId":"u-{from}","fromAccountId":{from}"#
     );
+    (format!("u-{user}"), with(number, user, &body))
+}
+
+fn batch(number: u64) -> (String, String) {
+    let user = number % USERS + 1;
+    let body = [
+        moves("DEPOSIT", "USDT", "1"),
+        moves("WITHDRAW", "USDT", "1"),
+    ];
+    let body = format!(r#""postings":[{{{}}}]"#, body.join("},{"));
+    (format!("u-{user}"), with(number, user, &body))
+}
+
+fn failing(number: u64) -> (String, String) {
+    let user = number % USERS + 1;
+    let body = [moves("DEPOSIT", "USDT", "1"), moves("SETTLE", "USDT", "1")];
+    let body = format!(r#""postings":[{{{}}}]"#, body.join("},{"));
+    (format!("u-{user}"), with(number, user, &body))
+}
+
+fn moves(kind: &str, currency: &str, amount: &str) -> String {
+    format!(r#""type":"{kind}","currencyCode":"{currency}","amount":"{amount}""#)
+}
+
+fn with(number: u64, user: u64, body: &str) -> String {
+    format!(r#"{{"transactionId":"t-{number}","userId":"u-{user}","accountId":{user},{body}}}"#)
 }
 
 /// Deposits, withdrawals that fail, freezes, and now and then the id of the command before.

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use support::{
     check,
     disk::Disk,
+    money,
     rng::Rng,
     traffic::{self, Entry, Shape},
     twin::{Judged, Twin},
@@ -97,7 +98,7 @@ proptest! {
             let (disk, hash) = run(&entries, &setup, seed);
             check::disk_is_exact(&disk, &log);
             check::sums_are_equal(&disk);
-            check::money_is_constant(&disk);
+            money::is_constant(&disk, &log);
             let answers: usize = log.iter().map(|(entry, judged)| judged.results(entry)).sum();
             prop_assert_eq!(disk.results.len(), answers);
             prop_assert_eq!(disk.balances.len(), twin.purses().len());

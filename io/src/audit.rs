@@ -19,7 +19,7 @@ pub use offsets::against_log;
 pub use report::{Found, Kind, Report};
 
 use crate::{
-    flights::Flights,
+    flights::{Flights, OutboxLeg},
     kafka::{KafkaError, TopicLedger},
     mysql::{MysqlError, MysqlReader, StoreSettings},
     rows::{AccountRow, BalanceRow, LedgerRow},
@@ -29,6 +29,9 @@ use offsets::Positions;
 
 /// How many accounts are looked at together.
 const ACCOUNTS: usize = 1000;
+
+/// How many legs of the outbox are read at once.
+const LEGS: usize = 1000;
 
 /// Why an audit cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -95,24 +98,51 @@ pub fn audit(
         }
     }
     let is_whole = audited.topic.is_none_or(TopicLedger::is_whole);
-    legs_in_flight(store, (flights, is_whole), &mut report)?;
+    legs_in_flight(store, (flights, is_whole), &positions, &mut report)?;
     Ok(report)
 }
 
-/// Tells what is in flight, and holds it against the outbox.
+/// Tells what is in flight, and holds the ledger's legs against the outbox.
 fn legs_in_flight(
     store: &mut MysqlReader,
-    (flights, is_whole): (Flights, bool),
+    (mut flights, is_whole): (Flights, bool),
+    positions: &Positions,
     report: &mut Report,
 ) -> Result<(), AuditError> {
-    let (in_flight, wrong) = flights.finish(is_whole);
-    for what in wrong {
-        report.differs(Kind::Leg, || what);
+    let mut last = String::new();
+    loop {
+        let legs = store.legs_behind(&last, LEGS)?;
+        for leg in &legs {
+            let name = String::from_utf8_lossy(&leg.name);
+            let row = OutboxLeg {
+                name: &name,
+                user: &leg.user,
+                transaction_id: &leg.transaction_id,
+                payload: leg.payload.as_deref(),
+                is_applied: positions.are_past(leg),
+            };
+            if let Some(what) = flights.outbox(&row, is_whole) {
+                report.differs(Kind::Leg, || what);
+            }
+            if leg.event_id != format!("leg:{name}") {
+                report.differs(Kind::Leg, || {
+                    format!("the event {} has the leg {name}", leg.event_id)
+                });
+            }
+        }
+        match legs.into_iter().next_back() {
+            Some(leg) => last = leg.event_id,
+            None => break,
+        }
     }
-    for name in store.legs_missing(&in_flight.names)? {
+    for name in flights.not_in_outbox() {
         report.differs(Kind::Leg, || {
             format!("the leg {name} is in flight, but not in the outbox")
         });
+    }
+    let (in_flight, wrong) = flights.finish(is_whole);
+    for what in wrong {
+        report.differs(Kind::Leg, || what);
     }
     report.in_flight = in_flight;
     Ok(())

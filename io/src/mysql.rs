@@ -35,6 +35,7 @@ pub use load::{LoadAsked, LoadFailure, Loaded, load};
 pub use lookup::{EntryPlace, MysqlLookup, TimedBalance};
 pub use notes::{add_note, notes};
 pub use outbox::TransactionLookup;
+pub(crate) use reader::OutboxLeg;
 pub use reader::{MysqlReader, WindowRow};
 pub use rows::OwnedOffsetRow;
 pub use schema::{InitLog, init, is_ready, print as print_schema};

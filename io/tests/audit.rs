@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use kilter_io::embedded::{
-    DataDir,
+    CommandLog, DataDir, LegMover,
     audit::{AuditReport, audit},
 };
 use rusqlite::Connection;
@@ -99,7 +99,8 @@ fn every_kind_of_change_is_found_and_named() {
             set("balance_transactions", "error_code = NULL", FAILED),
             "outcome is SUCCESS",
         ),
-        (ledger("posting = 1"), "posting 1"),
+        (ledger("posting = 1"), "its posting is 1, should be 0"),
+        (ledger("posting = 16"), "posting 16, of no record"),
         (ledger("generation = 2"), "a ledger entry of no record"),
         (ledger("partition = 1"), "a ledger entry of no record"),
         (
@@ -244,6 +245,99 @@ fn every_kind_of_change_is_found_and_named() {
             std::fs::copy(temp.path().join(name), copy.path().join(name)).unwrap();
         }
         let conn = Connection::open(copy.path().join(file)).unwrap();
+        assert!(conn.execute(&sql, ()).unwrap() > 0, "{sql}");
+        drop(conn);
+        let report = audited(copy.path());
+        if report.differences == 0 || !report.first.iter().any(|found| found.contains(line)) {
+            missed.push(format!("{sql}\n  wanted {line:?} in {report:#?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// A directory with transfers: one landed, one came back, and one whose refund has no room.
+fn transferred() -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open_exclusive(temp.path()).unwrap();
+    let open = |user: u64| {
+        format!(r#"{{"transactionId":"o","userId":"u-{user}","accountId":{user},"type":"OPEN"}}"#)
+    };
+    let moves = |id: &str, user: u64, kind: &str, amount: &str, to: &str| {
+        format!(
+            r#"{{"transactionId":"{id}","userId":"u-{user}","accountId":{user},"currencyCode":"USDT","type":"{kind}","amount":"{amount}"{to}}}"#
+        )
+    };
+    let to = |user: u64| format!(r#","toUserId":"u-{user}","toAccountId":{user}"#);
+    let commands: Vec<Vec<u8>> = [
+        open(1),
+        open(2),
+        moves("d", 1, "DEPOSIT", "10", ""),
+        moves("there", 1, "TRANSFER", "3", &to(2)),
+        moves("back", 1, "TRANSFER", "2", &to(9)),
+        moves("d", 2, "DEPOSIT", "999999999999999990", ""),
+        moves("stuck", 2, "TRANSFER", "8", &to(9)),
+        moves("full", 2, "DEPOSIT", "14", ""),
+    ]
+    .map(String::into_bytes)
+    .to_vec();
+    append(&dir, &commands, NOW_MS);
+    apply(&dir, 2, 3);
+    let mut mover = LegMover::open(&dir).unwrap();
+    for turn in 0.. {
+        let mut log = CommandLog::open(&dir, 86_400_000).unwrap();
+        if mover.step(&mut log, NOW_MS + 1000 + turn).unwrap() == 0 {
+            break;
+        }
+        drop(log);
+        apply(&dir, 2, 3);
+    }
+    temp
+}
+
+#[test]
+fn what_is_done_to_legs_is_found_and_named() {
+    let temp = transferred();
+    let report = audited(temp.path());
+    assert_eq!(report.first, Vec::<String>::new());
+    assert_eq!(
+        report.in_flight.to_string(),
+        "1 (1 of 8 USDT), 1 of them refused"
+    );
+    let legs = |what: &str, id: &str| {
+        format!("UPDATE legs SET {what} WHERE transaction_id = '{id}' AND name LIKE '%CREDIT'")
+    };
+    let landed = |what: &str| {
+        format!("UPDATE balance_transactions SET {what} WHERE type = 'CREDIT' AND amount = '3'")
+    };
+    let table = [
+        (
+            legs(
+                "payload = CAST(replace(CAST(payload AS TEXT), '\"3\"', '\"4\"') AS BLOB)",
+                "there",
+            ),
+            "0/3/0/CREDIT is",
+        ),
+        (legs("name = '1/0/99/0/CREDIT'", "there"), "nothing made it"),
+        (
+            "DELETE FROM legs WHERE transaction_id = 'stuck'".into(),
+            "is missing",
+        ),
+        (
+            "DELETE FROM legs WHERE name LIKE '%REFUND'".into(),
+            "REFUND is missing",
+        ),
+        (landed("leg = '1/0/4/0/CREDIT'"), "leg is 1/0/4/0/CREDIT"),
+        (landed("leg = NULL"), "leg is"),
+        (landed("error_code = 'ACCOUNT_NOT_FOUND'"), "outcome is"),
+        (landed("amount = '4'"), "amount is 4"),
+    ];
+    let mut missed = Vec::new();
+    for (sql, line) in table {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["log.db", "store.db"] {
+            std::fs::copy(temp.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let conn = Connection::open(copy.path().join("store.db")).unwrap();
         assert!(conn.execute(&sql, ()).unwrap() > 0, "{sql}");
         drop(conn);
         let report = audited(copy.path());

@@ -26,8 +26,9 @@ use kilter_engine::{
     store::Committed,
 };
 use kilter_io::{
+    audit::{Audited, Kind, audit},
     flights::Flights,
-    mysql::{LoadAsked, MysqlError, MysqlReader, Wish, init, load},
+    mysql::{LoadAsked, MysqlError, MysqlReader, MysqlSettings, StoreSettings, Wish, init, load},
 };
 use mysql::prelude::Queryable;
 use node::*;
@@ -181,13 +182,15 @@ fn no_leg_without_its_epoch() {
         Trick::Before("COMMIT"),
         Trick::After("COMMIT"),
     ];
+    // One balance, moved once by each epoch.
+    let part = |n: u64| EpochPart {
+        new_balances: u64::from(n == 0),
+        balances: vec![image(7, n + 1)],
+        ..transfer(n)
+    };
     for (n, trick) in (0..).zip(tricks) {
         proxy.play(trick.clone());
-        let mut part = transfer(n);
-        // One balance, moved once by each epoch.
-        part.new_balances = u64::from(n == 0);
-        part.balances = vec![image(7, n + 1)];
-        node.commit(&mut writer, &cut(n + 1, n + 1), part)
+        node.commit(&mut writer, &cut(n + 1, n + 1), part(n))
             .unwrap_or_else(|error| panic!("{trick:?}: {error:?}"));
         assert_eq!(proxy.played(), n + 1, "{trick:?} was not played");
         assert_eq!(count(&database, "outbox_events"), n + 1, "{trick:?}");
@@ -197,7 +200,7 @@ fn no_leg_without_its_epoch() {
     let mut conn = database.conn();
     conn.query_drop("UPDATE leader_locks SET term = term + 1")
         .unwrap();
-    let fenced = node.commit(&mut writer, &cut(5, 5), transfer(4));
+    let fenced = node.commit(&mut writer, &cut(5, 5), part(4));
     assert!(
         matches!(fenced, Err(MysqlError::Fenced { .. })),
         "{fenced:?}"
@@ -309,4 +312,94 @@ fn names_of_legs_outlive_a_restart() {
     let leg = Some("1/0/1/0/CREDIT".to_owned());
     let code = Some("ACCOUNT_NOT_FOUND".to_owned());
     assert_eq!(seen, [("u-9".to_owned(), leg, code)]);
+}
+
+/// What the audit says of legs, and what is in flight.
+fn audited(settings: &MysqlSettings) -> (Vec<String>, String) {
+    let own = StoreSettings {
+        group: node::GROUP.into(),
+        topic: node::TOPIC.into(),
+        partitioner: "murmur2".into(),
+        ledger: "mysql".into(),
+    };
+    let asked = Audited {
+        settings: &own,
+        partitioner: Partitioner::Murmur2,
+        topic: None,
+    };
+    let mut reader = MysqlReader::open(settings).unwrap();
+    let report = audit(&mut reader, asked, &mut |_| {}).unwrap();
+    let told = report.differences.get(&Kind::Leg);
+    let told = told.map(|found| found.first.clone()).unwrap_or_default();
+    (told, report.in_flight.to_string())
+}
+
+#[test]
+fn the_audit_holds_the_outbox_against_the_ledger() {
+    let database = database!("the_audit_holds_the_outbox_against_the_ledger");
+    let mut node = node::node(&database.settings, TTL, &[HashRange::ALL]);
+    let mut writer = node.writer(&database.settings);
+    // Another record's cut, so that the leg's record may lie below it.
+    node.commit(&mut writer, &cut(1, 4), transfer(3)).unwrap();
+    node.commit(&mut writer, &cut(2, 9), EpochPart::default())
+        .unwrap();
+    let mut conn = database.conn();
+    conn.query_drop("CREATE TABLE kept AS SELECT * FROM outbox_events")
+        .unwrap();
+    let (told, in_flight) = audited(&database.settings);
+    assert_eq!(told, Vec::<String>::new());
+    assert!(in_flight.starts_with("1 (1 of "), "{in_flight}");
+    assert!(!in_flight.contains("refused"), "{in_flight}");
+
+    let sent = |offset: u64| {
+        format!(
+            "UPDATE outbox_events SET status = 'SENT', sent_generation = 1, sent_partition = 0, \
+             sent_offset = {offset}"
+        )
+    };
+    for (offset, refused) in [(9, false), (8, true)] {
+        conn.query_drop(sent(offset)).unwrap();
+        let (told, in_flight) = audited(&database.settings);
+        assert_eq!(told, Vec::<String>::new());
+        assert_eq!(in_flight.contains("1 of them refused"), refused, "{offset}");
+    }
+    for (change, tells) in [
+        ("partition_key = 'u-8'", "not its key"),
+        ("transaction_id = 't'", "not its debit's"),
+        (
+            "payload = REPLACE(payload, 'USDT', 'usdt')",
+            "usdt, its debit of",
+        ),
+        (
+            "payload = REPLACE(payload, '\"fromAccountId\":7', '\"fromAccountId\":8')",
+            "names account 8 as the debtor",
+        ),
+        (
+            "payload = REPLACE(payload, '1/0/3/0', '1/0/4/0')",
+            "has the payload of 1/0/4/0/CREDIT",
+        ),
+        ("payload = NULL", "its payload is gone"),
+        (
+            "event_id = 'leg:1/0/4/0/CREDIT', leg = '1/0/4/0/CREDIT'",
+            "nothing made the leg 1/0/4/0/CREDIT",
+        ),
+        ("event_id = 'e-1'", "not in the outbox"),
+    ] {
+        conn.query_drop(format!("UPDATE outbox_events SET {change}"))
+            .unwrap();
+        let (told, _) = audited(&database.settings);
+        assert!(
+            told.iter().any(|told| told.contains(tells)),
+            "{change}: {told:?}"
+        );
+        let whole = "event_id, topic, partition_key, transaction_id, leg, payload, status, \
+                     created_at, issued_at_ms, key_hash";
+        conn.query_drop("DELETE FROM outbox_events").unwrap();
+        conn.query_drop(format!(
+            "INSERT INTO outbox_events ({whole}) SELECT {whole} FROM kept"
+        ))
+        .unwrap();
+    }
+    assert_eq!(audited(&database.settings).0, Vec::<String>::new());
+    node.lease.release(&mut node.db, &node.taken, true).unwrap();
 }

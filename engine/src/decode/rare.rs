@@ -49,15 +49,16 @@ pub(super) fn postings<'a>(
     if !(1..=POSTINGS_MAX).contains(&list.len()) {
         return Err(Fault::PostingCount { count: list.len() });
     }
-    list.iter()
-        .enumerate()
-        .map(|(index, json)| {
-            posting(json.get(), user_id, own).map_err(|fault| Fault::InPosting {
-                index,
-                fault: Box::new(fault),
-            })
-        })
-        .collect()
+    // With room for all, so that the box takes them over as they lie.
+    let mut changes = Vec::with_capacity(list.len());
+    for (index, json) in list.iter().enumerate() {
+        let change = posting(json.get(), user_id, own).map_err(|fault| Fault::InPosting {
+            index,
+            fault: Box::new(fault),
+        })?;
+        changes.push(change);
+    }
+    Ok(changes.into_boxed_slice())
 }
 
 fn posting<'a>(json: &'a str, user_id: &str, own: AccountId) -> Result<Change<'a>, Fault<'a>> {

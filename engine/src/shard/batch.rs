@@ -3,9 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::{
-    Entries, Item, Movement, Results, Shard, ShardError,
-    item::Prepared,
-    result::{address, counterpart},
+    Entries, Item, Movement, Results, Shard, ShardError, item::Prepared, result::address_change,
     transaction_id,
 };
 use crate::{
@@ -15,7 +13,7 @@ use crate::{
     epoch::EpochPart,
     ledger::{BalanceState, LedgerEntry, Position},
     leg::{Leg, LegKind, LegName},
-    result::{Around, Status},
+    result::{Around, FailedPosting, Status},
     transition::transition,
 };
 
@@ -87,24 +85,25 @@ impl Shard {
             }
             let result = results.next();
             self.fill(result, item, status);
-            address(result, command);
+            address_change(result, command, change);
             result.position = position;
-            result.kind = Some(change.kind.into());
-            result.currency = Some(change.currency);
-            result.amount = Some(change.amount);
             result.around = Some(*around);
-            result.counterpart = change.to.as_ref().map(|to| counterpart(None, to));
             if !is_duplicate {
                 result.remembered_ms = remembered_ms;
             }
-            if let (Some((failed, code)), true) = (outcome.failure, command.is_batch()) {
-                let (kind, amount) = (changes[failed].kind, changes[failed].amount);
-                let currency = changes[failed].currency;
-                let why = format!(
-                    "postings[{failed}]: {code}: {} {amount} {currency}",
-                    kind.as_str()
-                );
-                result.message = Some(why.into());
+            if let (Some((failed, _)), true) = (outcome.failure, command.is_batch()) {
+                let Change {
+                    kind,
+                    currency,
+                    amount,
+                    ..
+                } = changes[failed];
+                result.failed_posting = Some(FailedPosting {
+                    posting: Posting::new(failed as u16),
+                    kind,
+                    amount,
+                    currency,
+                });
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::{Item, Shard};
 use crate::{
     Code, Command,
     command::Body,
-    record::Mark,
+    record::{Mark, NOT_ISSUED},
     rules::{Envelope, Why},
 };
 
@@ -16,6 +16,12 @@ impl Shard {
         {
             let message =
                 "an OPEN without a claim: its type must be written as \"OPEN\", without escapes";
+            return Err((Code::Malformed, message.into()));
+        }
+        // A leg's name is remembered for one window, so a copy must not be good for longer.
+        if matches!(command.body, Body::Leg(_)) && item.issued_at_ms == NOT_ISSUED {
+            let message = "a leg without the header issuedAt, which would never expire: legs are \
+                           sent again through the outbox, not by hand";
             return Err((Code::Malformed, message.into()));
         }
         let envelope = Envelope {

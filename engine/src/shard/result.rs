@@ -2,12 +2,12 @@
 
 use super::{DeadLetters, Item, Results, Shard, ShardError};
 use crate::{
-    Command, Party,
+    Change, Command, Party,
     command::Body,
     decode::Refusal,
     epoch::{DeadLetter, EpochPart},
     leg::LegName,
-    result::{Counterpart, ResultRecord, Status},
+    result::{Counterpart, InlineText, ResultRecord, Status},
     rules::Why,
 };
 
@@ -60,17 +60,35 @@ impl Shard {
         result.transaction_id.set("");
         result.user_id.set("");
         result.counterpart = None;
+        result.failed_posting = None;
         result.message = None;
         result.dead_letter = None;
     }
 }
 
-/// Says whose command it was.
-pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
+/// Says whose posting it was, and what it asked.
+pub(super) fn address_change(
+    result: &mut ResultRecord,
+    command: &Command<'_>,
+    change: &Change<'_>,
+) {
+    address_user(result, command);
+    result.kind = Some(change.kind.into());
+    result.currency = Some(change.currency);
+    result.amount = Some(change.amount);
+    result.counterpart = change.to.as_ref().map(|to| counterpart(None, to));
+}
+
+fn address_user(result: &mut ResultRecord, command: &Command<'_>) {
     result.addressed = true;
     result.transaction_id.set(&command.transaction_id);
     result.user_id.set(&command.user_id);
     result.account_id = Some(command.account_id);
+}
+
+/// Says whose command it was, and what it asked.
+pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
+    address_user(result, command);
     result.kind = Some(command.kind());
     match &command.body {
         Body::Open | Body::Batch(_) => {}
@@ -80,11 +98,7 @@ pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
             result.currency = Some(*currency);
             result.amount = Some(*amount);
         }
-        Body::Transfer(change) => {
-            result.currency = Some(change.currency);
-            result.amount = Some(change.amount);
-            result.counterpart = change.to.as_ref().map(|to| counterpart(None, to));
-        }
+        Body::Transfer(change) => address_change(result, command, change),
         Body::Leg(leg) => {
             result.currency = Some(leg.currency);
             result.amount = Some(leg.amount);
@@ -94,10 +108,12 @@ pub(super) fn address(result: &mut ResultRecord, command: &Command<'_>) {
 }
 
 /// The other side of a transfer.
-pub(super) fn counterpart(leg: Option<LegName>, party: &Party<'_>) -> Box<Counterpart> {
+fn counterpart(leg: Option<LegName>, party: &Party<'_>) -> Box<Counterpart> {
+    let mut user_id = InlineText::new();
+    user_id.set(&party.user_id);
     Box::new(Counterpart {
         leg,
-        user_id: party.user_id.as_ref().into(),
+        user_id,
         account_id: party.account_id,
     })
 }

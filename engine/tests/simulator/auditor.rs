@@ -11,7 +11,7 @@ use kilter_engine::{
 
 use super::{database::Database, topic::Topic};
 use crate::support::{
-    check,
+    check, money,
     traffic::{Entry, Meaning, Shape},
     twin::{Judged, Twin},
 };
@@ -80,6 +80,7 @@ impl Auditor {
         database.disk.results.clone_from(&topic.answers);
         check::disk_is_exact(&database.disk, &self.judged);
         check::sums_are_equal(&database.disk);
+        money::is_constant(&database.disk, &self.judged);
         balances_follow_the_ledger(database);
         ids_are_used_once(database, self.shape.window_ms);
         for (account, user) in &database.disk.accounts {

@@ -18,6 +18,7 @@ mod many_nodes;
 mod node;
 mod one_node;
 mod operator;
+mod outbox;
 mod process;
 mod reader;
 mod running;
@@ -42,6 +43,15 @@ fn many_nodes_take_over_anywhere() {
 }
 
 #[test]
+fn what_is_accepted_and_what_leaves_takes_effect_once() {
+    let test = "what_is_accepted_and_what_leaves_takes_effect_once";
+    let seeds = seeds::play(test, 1_000, |seed| {
+        outbox::play(seed);
+    });
+    outbox::sights::tell(seeds);
+}
+
+#[test]
 fn a_seed_is_one_run() {
     for seed in 0..20 {
         assert_eq!(
@@ -49,5 +59,6 @@ fn a_seed_is_one_run() {
             many_nodes::play(seed),
             "seed {seed}"
         );
+        assert_eq!(outbox::play(seed), outbox::play(seed), "seed {seed}");
     }
 }

@@ -8,6 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use crate::support::{
     check,
     disk::Disk,
+    money,
     rng::Rng,
     traffic::{self, Entry, Shape},
     twin::{Judged, Twin},
@@ -49,7 +50,7 @@ pub fn play(seed: u64) {
         live(&mut world, &mut zombie, steps, &mut rng);
         check::disk_is_exact(&disk.borrow(), &log);
         check::sums_are_equal(&disk.borrow());
-        check::money_is_constant(&disk.borrow());
+        money::is_constant(&disk.borrow(), &log);
         // Now and then the old node does not die, and wakes up beside the new one.
         zombie = (life > 0 && rng.one_in(2)).then_some(world);
     }
@@ -67,7 +68,7 @@ pub fn play(seed: u64) {
     let disk = disk.borrow();
     check::disk_is_exact(&disk, &log);
     check::sums_are_equal(&disk);
-    check::money_is_constant(&disk);
+    money::is_constant(&disk, &log);
     let answers: usize = log
         .iter()
         .map(|(entry, judged)| judged.results(entry))

@@ -1,9 +1,10 @@
 //! What happened in the seeds played: a simulator that never sees a thing does not test it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+/// The sights of one kind of run, each counted.
 macro_rules! sights {
     ($($(#[$doc:meta])* $name:ident,)+) => {
+        use std::sync::atomic::{AtomicU64, Ordering};
+
         /// Something worth having met.
         #[derive(Clone, Copy, Debug)]
         pub enum Sight {
@@ -11,8 +12,25 @@ macro_rules! sights {
         }
 
         const ALL: &[Sight] = &[$(Sight::$name),+];
+
+        static SEEN: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
+
+        pub fn saw(sight: Sight) {
+            SEEN[sight as usize].fetch_add(1, Ordering::Relaxed);
+        }
+
+        /// Prints them all. With enough seeds played, asserts that none is missing.
+        pub fn tell(seeds: u64) {
+            let count = |sight: Sight| SEEN[sight as usize].load(Ordering::Relaxed);
+            for sight in ALL {
+                println!("{:>9} {sight:?}", count(*sight));
+            }
+            let missing: Vec<_> = ALL.iter().filter(|sight| count(**sight) == 0).collect();
+            assert!(missing.is_empty() || seeds < 500, "never seen: {missing:?}");
+        }
     };
 }
+pub(crate) use sights;
 
 sights! {
     /// A node took partitions that another one had before.
@@ -77,20 +95,4 @@ sights! {
     SeveralPartitions,
     /// A full ring made a poller pause.
     Paused,
-}
-
-static SEEN: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
-
-pub fn saw(sight: Sight) {
-    SEEN[sight as usize].fetch_add(1, Ordering::Relaxed);
-}
-
-/// Prints them all. With enough seeds played, asserts that none is missing.
-pub fn tell(seeds: u64) {
-    let count = |sight: Sight| SEEN[sight as usize].load(Ordering::Relaxed);
-    for sight in ALL {
-        println!("{:>9} {sight:?}", count(*sight));
-    }
-    let missing: Vec<_> = ALL.iter().filter(|sight| count(**sight) == 0).collect();
-    assert!(missing.is_empty() || seeds < 500, "never seen: {missing:?}");
 }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod disk;
 pub mod flights;
+pub mod money;
 pub mod rng;
 pub mod topology;
 pub mod traffic;

@@ -168,6 +168,7 @@ impl Twin {
         let person = match &entry.meaning {
             Meaning::Bad(code) => return Err(*code),
             Meaning::Open(_) if entry.mark == Mark::None => return Err(Code::Malformed),
+            Meaning::Leg(_) if entry.issued_at_ms.is_none() => return Err(Code::Malformed),
             Meaning::Open(person)
             | Meaning::Move { person, .. }
             | Meaning::Changes { person, .. } => person,

@@ -7,10 +7,11 @@ use std::{
 };
 
 use kilter_engine::{
-    Partition, Term,
+    Offset, Partition, Term,
     agent::Agent,
     clock::Clock,
     epoch::OffsetRow,
+    log::Log,
     regroup::{regroup, writer_ranges},
 };
 
@@ -41,19 +42,38 @@ impl Clock for SimClock {
 }
 
 /// A node between start and crash.
-pub struct World {
-    agents: Agents<SimLog, SimClock, SimSink, SimStore>,
+pub struct World<L: Log = SimLog> {
+    agents: Agents<L, SimClock, SimSink, SimStore>,
     /// How likely each agent is to be stepped: a slow writer is one that is seldom chosen.
     weights: Vec<u64>,
 }
 
 impl World {
-    /// Takes the lease, regroups the offset rows and loads, as a node does at start.
+    /// A node on a log that was written before.
     pub fn start(
         disk: &Rc<RefCell<Disk>>,
         entries: &Rc<Vec<Entry>>,
         setup: &Setup,
         rng: &mut Rng,
+    ) -> Self {
+        Self::start_on(disk, setup, rng, |offsets, rng| {
+            SimLog::open(entries, offsets, rng)
+        })
+    }
+
+    /// Whether the log was read to its end.
+    pub fn has_read_all(&self) -> bool {
+        self.agents.poller.log().is_at_end()
+    }
+}
+
+impl<L: Log> World<L> {
+    /// Takes the lease, regroups the offset rows and loads, as a node does at start.
+    pub fn start_on(
+        disk: &Rc<RefCell<Disk>>,
+        setup: &Setup,
+        rng: &mut Rng,
+        open: impl FnOnce(&[(Partition, Offset)], Rng) -> L,
     ) -> Self {
         let (term, rows) = take_lease(disk, setup);
         let owned: Vec<u32> = (0..setup.partitions).collect();
@@ -61,7 +81,7 @@ impl World {
         let batch = 1 + rng.below(64) as usize;
         let offsets: Vec<_> = starts.iter().map(|s| (s.partition(), s.offset())).collect();
         let outside = Outside {
-            log: SimLog::open(entries, &offsets, Rng::new(rng.next())),
+            log: open(&offsets, Rng::new(rng.next())),
             clock: SimClock {
                 now_ns: Cell::new(0),
                 rng: RefCell::new(Rng::new(rng.next())),
@@ -93,11 +113,6 @@ impl World {
             .map(|_| *rng.pick(&[1, 4, 16, 64]))
             .collect();
         Self { agents, weights }
-    }
-
-    /// Whether the log was read to its end.
-    pub fn has_read_all(&self) -> bool {
-        self.agents.poller.log().is_at_end()
     }
 
     /// Asks the node to stop cleanly.

@@ -7,7 +7,7 @@ use kilter_engine::{
 use super::report::{Kind, Report};
 use crate::{
     kafka::{CommandConsumer, KafkaError, is_known},
-    mysql::{KnownLog, WindowRow},
+    mysql::{KnownLog, OutboxLeg, WindowRow},
     rows::LedgerRow,
 };
 
@@ -22,6 +22,19 @@ pub(super) struct Positions {
 }
 
 impl Positions {
+    /// Whether the last record of a leg is committed: if the ledger lacks the leg, it was refused.
+    pub(super) fn are_past(&self, leg: &OutboxLeg) -> bool {
+        let Some((generation, partition, offset)) = leg.sent else {
+            return false;
+        };
+        let hash = key_hash(&leg.user);
+        self.offsets.iter().any(|row| {
+            (row.generation.get(), row.partition.get()) == (generation, partition)
+                && row.range.contains(hash)
+                && offset < row.offset.get()
+        })
+    }
+
     /// The newest life of the log, and how many partitions it has.
     pub(super) fn present(&self) -> Option<(Generation, u32)> {
         let log = self.logs.first()?;

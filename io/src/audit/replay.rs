@@ -12,7 +12,7 @@ use std::{
 };
 
 use kilter_engine::{
-    Currency, Generation, Offset, Partition,
+    Currency, Generation, Leg, LegName, Offset, Partition,
     epoch::{BalanceImage, OffsetRow},
     hash::key_hash,
     log::{Log, Taken},
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     kafka::{Claimer, CommandConsumer, KafkaError, KafkaLog, KafkaSettings, LogStart, TopicLedger},
-    mysql::{MysqlError, MysqlReader, MysqlSettings, WindowRow},
+    mysql::{MysqlError, MysqlReader, MysqlSettings, OutboxLeg, WindowRow},
     rows::{AccountRow, BalanceRow, LedgerRow},
 };
 use partition::Replayed;
@@ -290,6 +290,7 @@ impl PartitionReplay<'_> {
             made.accounts
                 .insert(opened.account_id.get(), opened.user_id.clone());
         }
+        legs(store, &part.legs, report)?;
         let mut entries: BTreeMap<(u64, u16), LedgerRow> = part
             .ledger
             .iter()
@@ -333,6 +334,40 @@ impl PartitionReplay<'_> {
         }
         Ok(())
     }
+}
+
+/// Holds the legs that left against the outbox. What is trimmed was sent and is not looked at.
+fn legs(store: &mut MysqlReader, made: &[Leg], report: &mut Report) -> Result<(), AuditError> {
+    let names: Vec<LegName> = made.iter().map(|leg| leg.name).collect();
+    let held: HashMap<String, OutboxLeg> = store
+        .legs_named(&names)?
+        .into_iter()
+        .map(|leg| (leg.event_id.clone(), leg))
+        .collect();
+    for leg in made {
+        let name = leg.name;
+        let right = leg.payload();
+        match held.get(&format!("leg:{name}")) {
+            None => report.differs(Kind::Replay, || {
+                format!("the leg {name} is missing in the outbox")
+            }),
+            Some(held) => {
+                let payload = held.payload.as_ref().map(String::as_bytes);
+                let is_right = payload.is_none_or(|payload| payload == right)
+                    && held.user == leg.user_id.as_bytes();
+                if !is_right {
+                    report.differs(Kind::Replay, || {
+                        format!(
+                            "the leg {name} is {}, the log makes it {}",
+                            held.payload.as_deref().unwrap_or("for another user"),
+                            String::from_utf8_lossy(&right)
+                        )
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Holds balances and accounts against the store's.

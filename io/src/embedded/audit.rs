@@ -10,7 +10,12 @@ mod state;
 
 use rusqlite::Rows;
 
-use kilter_engine::{Offset, POSTINGS_MAX, epoch::OffsetRow, hash::key_hash, record::Record};
+use kilter_engine::{
+    Body, Offset, POSTINGS_MAX, decode,
+    epoch::OffsetRow,
+    hash::key_hash,
+    record::{NOT_ISSUED, Record},
+};
 
 use super::{
     GENERATION, PARTITION,
@@ -208,6 +213,13 @@ fn one(
     match (&expected, entries, letter) {
         (ending::Ending::Refused(code), [], [(_, held)]) => {
             report.dead_letters += 1;
+            // Fed in by hand it says nothing of the leg itself.
+            if let Ok(command) = decode(record.value)
+                && let Body::Leg(leg) = &command.body
+                && record.issued_at_ms != NOT_ISSUED
+            {
+                flights.refused(leg.name);
+            }
             if let Some(what) = held.differs_from(record, *code, state.clock_ms()) {
                 report.differs(format!("offset {offset}: {what}"));
             }

@@ -55,7 +55,10 @@ impl Serialize for ResultJson<'_> {
                 map.serialize_entry("leg", leg.kind.as_str())?;
                 map.serialize_entry("legName", leg)?;
             }
-            map.serialize_entry(user, &*other.user_id)?;
+            if let Some(leg) = result.credit_leg() {
+                map.serialize_entry("creditLeg", &leg)?;
+            }
+            map.serialize_entry(user, other.user_id.as_str())?;
             map.serialize_entry(account, &other.account_id)?;
         }
         map.end()
@@ -111,22 +114,26 @@ pub(crate) fn write_result(result: &ResultRecord, to: &mut Vec<u8>) {
     number(to, ",\"posting\":", position.posting.get().into());
     number(to, ",\"term\":", result.term.get());
     if let Some(other) = result.counterpart.as_deref() {
-        write_counterpart(other, to);
+        write_counterpart(result, other, to);
     }
     to.push(b'}');
 }
 
 #[cold]
-fn write_counterpart(other: &Counterpart, to: &mut Vec<u8>) {
+fn write_counterpart(result: &ResultRecord, other: &Counterpart, to: &mut Vec<u8>) {
     if let Some(leg) = &other.leg {
         to.extend_from_slice(b",\"leg\":");
         text(to, leg.kind.as_str());
         to.extend_from_slice(b",\"legName\":");
         text(to, &leg.to_string());
     }
+    if let Some(leg) = result.credit_leg() {
+        to.extend_from_slice(b",\"creditLeg\":");
+        text(to, &leg.to_string());
+    }
     let (user, account) = names(other);
     to.extend_from_slice(format!(",\"{user}\":").as_bytes());
-    text(to, &other.user_id);
+    text(to, other.user_id.as_str());
     number(to, &format!(",\"{account}\":"), other.account_id.get());
 }
 
@@ -192,6 +199,11 @@ fn error_message(result: &ResultRecord, code: Code) -> String {
     if let Some(message) = &result.message {
         return message.to_string();
     }
+    if let Some(failed) = &result.failed_posting {
+        let (posting, kind) = (failed.posting, failed.kind.as_str());
+        let (amount, currency) = (failed.amount, failed.currency);
+        return format!("postings[{posting}]: {code}: {kind} {amount} {currency}");
+    }
     let (Some(around), Some(amount)) = (&result.around, result.amount) else {
         return code.as_str().to_owned();
     };
@@ -214,9 +226,9 @@ fn error_message(result: &ResultRecord, code: Code) -> String {
 mod tests {
     use super::*;
     use kilter_engine::{
-        AccountId, CommandKind, Currency, Generation, Offset, Partition, Posting, Term,
+        AccountId, CommandKind, Currency, Generation, MoveKind, Offset, Partition, Posting, Term,
         ledger::{BalanceState, Position},
-        result::Around,
+        result::{Around, FailedPosting, InlineText},
     };
 
     #[test]
@@ -284,15 +296,76 @@ mod tests {
             check(&|result| {
                 result.counterpart = Some(Box::new(Counterpart {
                     leg: leg.map(|name| name.parse().unwrap()),
-                    user_id: "u \"2\"".into(),
+                    user_id: {
+                        let mut user_id = InlineText::new();
+                        user_id.set("u \"2\"");
+                        user_id
+                    },
                     account_id: AccountId::MAX,
                 }));
             });
         }
         check(&|result| {
+            result.status = Status::Failed(Code::InsufficientFrozen);
+            result.failed_posting = Some(FailedPosting {
+                posting: Posting::new(3),
+                kind: MoveKind::Settle,
+                amount: amount(2),
+                currency: Currency::parse(b"USDT").unwrap(),
+            });
+        });
+        check(&|result| {
             result.status = Status::Refused(Code::Malformed);
             result.message = Some("\"quoted\"\u{8}".into());
             result.timestamp_ms = i64::MIN;
         });
+    }
+
+    #[test]
+    fn a_debit_names_the_credit_that_left_with_it() {
+        let mut result = ResultRecord {
+            position: Position {
+                generation: Generation::new(1),
+                partition: Partition::new(2),
+                offset: Offset::new(3),
+                posting: Posting::new(4),
+            },
+            kind: Some(CommandKind::Transfer),
+            counterpart: Some(Box::new(Counterpart {
+                leg: None,
+                user_id: InlineText::new(),
+                account_id: AccountId::MAX,
+            })),
+            ..ResultRecord::default()
+        };
+        let named = |result: &ResultRecord| {
+            let mut written = Vec::new();
+            write_result(result, &mut written);
+            assert_eq!(
+                String::from_utf8(written.clone()).unwrap(),
+                serde_json::to_string(&ResultJson(result)).unwrap()
+            );
+            let json: serde_json::Value = serde_json::from_slice(&written).unwrap();
+            let text = |name: &str| json[name].as_str().map(str::to_owned);
+            (text("creditLeg"), text("legName"), text("leg"))
+        };
+        let credit = "1/2/3/4/CREDIT";
+        assert_eq!(named(&result), (Some(credit.into()), None, None));
+        // Nothing leaves then.
+        for status in [
+            Status::Duplicate,
+            Status::Failed(Code::InsufficientAvailable),
+        ] {
+            result.status = status;
+            assert_eq!(named(&result), (None, None, None));
+        }
+        // The credit's own result has the name as its own.
+        result.status = Status::Success;
+        result.kind = Some(CommandKind::Credit);
+        result.counterpart.as_mut().unwrap().leg = Some(credit.parse().unwrap());
+        assert_eq!(
+            named(&result),
+            (None, Some(credit.into()), Some("CREDIT".into()))
+        );
     }
 }

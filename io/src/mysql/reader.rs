@@ -1,8 +1,12 @@
 //! Reads the store beside a running node: what people, comparisons and the audit look at.
 
+mod legs;
+
+pub(crate) use legs::OutboxLeg;
+
 use std::time::Duration;
 
-use kilter_engine::{AccountId, Amount, Generation, LegName, Offset, Partition, notes::Note};
+use kilter_engine::{AccountId, Amount, Generation, Offset, Partition, notes::Note};
 use mysql::{
     Row,
     prelude::{FromValue, Queryable},
@@ -300,30 +304,6 @@ impl MysqlReader {
             entry,
             each,
         )
-    }
-
-    /// Which of these legs the outbox does not have.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub(crate) fn legs_missing(&mut self, names: &[LegName]) -> Result<Vec<LegName>, MysqlError> {
-        let mut missing = Vec::new();
-        for chunk in names.chunks(1000) {
-            // A name is digits, slashes and a word: nothing in it means anything to SQL.
-            let ids: Vec<String> = chunk.iter().map(|name| format!("'leg:{name}'")).collect();
-            let found: Vec<String> = self
-                .db
-                .conn
-                .query(format!(
-                    "SELECT event_id FROM outbox_events WHERE event_id IN ({})",
-                    ids.join(",")
-                ))
-                .map_err(failed("look for legs in the outbox"))?;
-            let is_there = |name: &LegName| found.contains(&format!("leg:{name}"));
-            missing.extend(chunk.iter().filter(|name| !is_there(name)));
-        }
-        Ok(missing)
     }
 
     /// Whether balances were taken over from before the first log: entries of generation 0.

@@ -105,6 +105,9 @@ impl State {
         if opens && !matches!(record.mark, Mark::Claimed | Mark::ClaimRefused) {
             return Ending::Refused(Code::Malformed);
         }
+        if matches!(command.body, Body::Leg(_)) && record.issued_at_ms == NOT_ISSUED {
+            return Ending::Refused(Code::Malformed);
+        }
         if record.issued_at_ms != NOT_ISSUED {
             if self.clock_ms - record.issued_at_ms > self.window_ms / 2 {
                 return Ending::Refused(Code::Expired);
