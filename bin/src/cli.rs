@@ -272,19 +272,26 @@ pub struct Note {
     pub source: Source,
 }
 
+/// What stands below the options of `kilter sign`.
+const SIGN_HELP: &str = "\
+What is signed is x-timestamp, a colon and the raw body; so the body must be sent as it is here:
+
+  kilter sign body.json > headers
+  curl -H @headers -H content-type:application/json --data-binary @body.json URL
+
+  eval grpcurl -plaintext $(kilter sign --args --grpc ChangeBalance r.json) \\
+    -d @ HOST:PORT balance.BalanceService/ChangeBalance < r.json
+
+grpcurl serialises the request itself, and several entries of metadata perhaps in another order
+than was signed. Then, and where there is no grpcurl, send the very message that was signed:
+
+  kilter sign --grpc ChangeBalance --frame f r.json > headers
+  curl --http2-prior-knowledge -H @headers -H content-type:application/grpc -H te:trailers \\
+    --data-binary @f http://HOST:PORT/balance.BalanceService/ChangeBalance --output answer";
+
 /// `kilter sign`
-///
-/// What is signed is x-timestamp, a colon and the raw body; so the body must be sent as it is here:
-///
-///   kilter sign body.json > headers; curl -H @headers -H content-type:application/json --data-binary @body.json URL
-///   eval grpcurl -plaintext $(kilter sign --args --grpc ChangeBalance r.json) -d @ HOST:PORT balance.BalanceService/ChangeBalance < r.json
-///
-/// grpcurl serialises the request itself, and metadata of several entries perhaps in another order than
-/// was signed here; then, and where there is no grpcurl, send the message that was signed:
-///
-///   kilter sign --grpc ChangeBalance --frame f r.json > headers; curl --http2-prior-knowledge -H @headers -H content-type:application/grpc -H te:trailers --data-binary @f http://HOST:PORT/balance.BalanceService/ChangeBalance
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = SIGN_HELP)]
 pub struct Sign {
     /// The body as it will be sent; - is standard input. With --grpc, the request in JSON.
     #[arg(value_name = "FILE|-")]

@@ -101,7 +101,12 @@ fn a_directory_is_served_to_clients() {
     assert_eq!(balance["balance"]["available"], "12.5", "{balance}");
     assert_eq!(balance["source"], "memory");
     let newer = rest.get("/api/v1/balance/1/USDT?min_version=9").unwrap();
-    assert!(newer.text().contains("not there yet"), "{}", newer.text());
+    let says = "version 9 is not there yet, 1 is";
+    assert!(newer.text().contains(says), "{}", newer.text());
+    assert_eq!(
+        (newer.status, &newer.json()["error_code"]),
+        (409, &json!("NOT_YET"))
+    );
 
     let creditor = rest
         .post("/api/v1/accounts", &json!({"user_id": "u-2"}))

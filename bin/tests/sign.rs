@@ -87,6 +87,14 @@ fn messages_are_signed_as_clients_serialise_them() {
 }
 
 #[test]
+fn the_help_says_how_to_send_what_was_signed() {
+    let said = Place::new().ok(&["sign", "--help"]);
+    for words in ["-H @headers", "--http2-prior-knowledge", "in another order"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn what_is_no_secret_signs_nothing() {
     let place = Place::new();
     for (secret, args, says) in [

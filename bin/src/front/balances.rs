@@ -36,7 +36,18 @@ struct Wish {
     currency: Currency,
     min_version: u64,
     patience: Patience,
+    /// What memory had, if that was too old.
+    older: Option<BalanceRead>,
     answer: Tell<Found>,
+}
+
+/// The newer of two answers; of equals the first.
+fn newer(one: Option<BalanceRead>, other: Option<BalanceRead>) -> Option<BalanceRead> {
+    let version = |read: &Option<BalanceRead>| read.as_ref().map(|read| read.row.version);
+    match version(&one) >= version(&other) {
+        true => one,
+        false => other,
+    }
 }
 
 type Found = Result<Option<BalanceRead>, Problem>;
@@ -52,7 +63,7 @@ impl<R: Reader> MemoryFirst<R> {
     }
 
     /// From the shard that owns the user, if it is in this process; else from elsewhere.
-    fn ask(&self, owner: Owner, wish: Wish) {
+    fn ask(&self, owner: Owner, mut wish: Wish) {
         let Some(asker) = self.leading.asker(owner.partition) else {
             return self.read(Some(owner.partition), wish);
         };
@@ -64,8 +75,8 @@ impl<R: Reader> MemoryFirst<R> {
                 account_id,
                 balance: Some(state),
                 ..
-            } if account_id == wish.account_id && state.version >= wish.min_version => {
-                wish.answer.tell(Ok(Some(BalanceRead {
+            } if account_id == wish.account_id => {
+                let found = Some(BalanceRead {
                     row: BalanceRow {
                         account_id: account_id.get(),
                         currency_code: currency.as_str().to_owned(),
@@ -76,7 +87,12 @@ impl<R: Reader> MemoryFirst<R> {
                     // A shard does not keep it, and its clock would be a wrong answer.
                     updated_at_ms: 0,
                     source: Source::Memory,
-                })));
+                });
+                if state.version >= wish.min_version {
+                    return wish.answer.tell(Ok(found));
+                }
+                wish.older = found;
+                this.read(Some(partition), wish);
             }
             Seen::Account { balance: None, .. } if wish.min_version == 0 => {
                 wish.answer.tell(Ok(None));
@@ -103,7 +119,8 @@ impl<R: Reader> MemoryFirst<R> {
                 Some(partition) => {
                     let name = (wish.account_id, wish.currency);
                     let found = reader.balance(partition, name, wish.min_version);
-                    wish.answer.tell(found);
+                    wish.answer
+                        .tell(found.map(|found| newer(wish.older, found)));
                 }
                 None => match reader.account(wish.account_id) {
                     Ok(Some(row)) => match this.accounts.learn(&row) {
@@ -133,6 +150,7 @@ impl<R: Reader> Balances for MemoryFirst<R> {
             currency,
             min_version,
             patience,
+            older: None,
             answer: Tell::new(answer),
         };
         match self.accounts.owner(account_id) {

@@ -106,7 +106,14 @@ impl FrontDoor {
             true,
             api.rest_service(address(settings.rest_port))?,
         )?;
-        tracing::info!(grpc = %grpc.address(), rest = %rest.address(), "the front door is open");
+        tracing::info!(
+            grpc = %grpc.address(),
+            rest = %rest.address(),
+            "the front door is open"
+        );
+        if verifier.is_none() {
+            tracing::warn!("requests are not signed: whoever reaches these ports may do all");
+        }
         Ok(Self {
             grpc,
             rest,

@@ -45,6 +45,7 @@ impl Changed {
 /// How an outcome is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
+    began: Instant,
     /// When it is looked up for a last time: it may have come where nobody listened.
     look_at: Instant,
     /// Until when.
@@ -56,6 +57,7 @@ impl Wait {
     pub(crate) fn of(now: Instant, time: Duration) -> Self {
         let until = now + time;
         Self {
+            began: now,
             look_at: until - (time / 8).min(LAST_LOOK),
             until,
         }
@@ -64,6 +66,9 @@ impl Wait {
 
 /// How long a last look may take.
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// When a repeated request looks for the second time; each time later takes twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// What a change needs on its way.
 pub(crate) struct Way<'a> {
@@ -99,7 +104,7 @@ impl Way<'_> {
         });
         // Before it is handed over, or the outcome could come before anybody waits for it.
         if let Some(wait) = wait {
-            if let Err(problem) = flow.listen(wait.look_at, Flow::look_again) {
+            if let Err(problem) = flow.listen_on(wait, wait.began, None) {
                 return flow.refuse(problem);
             }
             // Weak, or what a call holds would hold the call.
@@ -126,8 +131,10 @@ struct State {
     event: Option<(String, bool)>,
     /// What became of it; `Some(None)` when the time is up.
     outcome: Option<Option<Outcome>>,
-    /// Keeps the waiting alive.
-    ticket: Option<Box<dyn Send>>,
+    /// Keeps the waiting alive; the last one counts.
+    ticket: Option<(u64, Box<dyn Send>)>,
+    /// How many there were.
+    tickets: u64,
 }
 
 impl State {
@@ -211,10 +218,41 @@ impl Flow {
         self.step(|state| state.event = Some((event_id, true)));
         // It may have been answered long before anybody waited.
         self.look(wait.until);
+        // Else it is looked for only when the time is nearly up.
+        let _ = self.listen_on(wait, Instant::now(), Some(FIRST_PAUSE));
+    }
+
+    /// Listens for the outcome until it is time to look again, counted from a moment, or to give up.
+    fn listen_on(
+        self: &Arc<Self>,
+        wait: Wait,
+        from: Instant,
+        pause: Option<Duration>,
+    ) -> Result<(), Problem> {
+        let next = pause.map(|pause| from + pause);
+        match next.filter(|next| *next < wait.look_at) {
+            Some(next) => {
+                let pause = pause.map(|pause| pause * 2);
+                self.listen(next, move |flow| flow.look_again(wait, next, pause))
+            }
+            None if from < wait.look_at => self.listen(wait.look_at, move |flow| {
+                flow.look_again(wait, wait.look_at, None);
+            }),
+            None => self.listen(wait.until, |flow| flow.time_is_up()),
+        }
     }
 
     /// Waits for the outcome until a moment, and then does something else.
-    fn listen(self: &Arc<Self>, until: Instant, otherwise: fn(&Arc<Self>)) -> Result<(), Problem> {
+    fn listen(
+        self: &Arc<Self>,
+        until: Instant,
+        otherwise: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> Result<(), Problem> {
+        let number = {
+            let mut state = self.state.lock();
+            state.tickets += 1;
+            state.tickets
+        };
         let theirs = Arc::clone(self);
         let told = Box::new(move |outcome: Option<Outcome>| match outcome {
             None => otherwise(&theirs),
@@ -223,14 +261,19 @@ impl Flow {
         let name = (&*self.user_id, &*self.transaction_id);
         let ticket = self.outcomes.wait(name, self.postings, until, told)?;
         let mut state = self.state.lock();
-        let over = match state.answer {
-            Some(_) => state.ticket.replace(ticket),
-            // Answered or abandoned meanwhile.
-            None => Some(ticket),
+        let is_last = state.ticket.as_ref().is_none_or(|(last, _)| *last < number);
+        let over = match state.answer.is_some() && is_last {
+            true => state.ticket.replace((number, ticket)),
+            // Answered or abandoned meanwhile, or this one has run out already and was followed.
+            false => Some((number, ticket)),
         };
         drop(state);
         drop(over);
         Ok(())
+    }
+
+    fn time_is_up(&self) {
+        self.step(|state| state.told(None));
     }
 
     /// Looks the outcome up.
@@ -248,15 +291,11 @@ impl Flow {
         self.transactions.transaction(user_id, id, patience, found);
     }
 
-    /// Looks a last time: a result can be published before anybody listens and committed after the
-    /// first look.
-    fn look_again(self: &Arc<Self>) {
-        let Some(wait) = self.wait else {
-            return;
-        };
-        let time_is_up = |flow: &Arc<Self>| flow.step(|state| state.told(None));
-        if self.listen(wait.until, time_is_up).is_err() {
-            return time_is_up(self);
+    /// Looks again, at the moment that was meant for it, and goes on: a result can be published before
+    /// anybody listens and committed after the first look.
+    fn look_again(self: &Arc<Self>, wait: Wait, at: Instant, pause: Option<Duration>) {
+        if self.listen_on(wait, at, pause).is_err() {
+            return self.time_is_up();
         }
         let is_accepted = self.state.lock().event.is_some();
         if is_accepted {

@@ -1,7 +1,7 @@
 //! Requests as REST has them.
 
 use super::{
-    Problem,
+    Problem, ProblemKind,
     draft::{ChangeDraft, OpenDraft, PostingDraft},
     strict::Value,
     wire::balance::TransactionType,
@@ -32,10 +32,10 @@ impl Fields {
                 prefix: String::new(),
                 fields,
             }),
-            other => Err(Problem::field(
-                "the body",
-                format!("is {}, not an object", other.shown()),
-            )),
+            other => {
+                let message = format!("the body is {}, not an object", other.shown());
+                Err(Problem::new(ProblemKind::Invalid, message))
+            }
         }
     }
 

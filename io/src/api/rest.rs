@@ -79,14 +79,20 @@ impl Api {
         let (wish, names) = match route::find(request.method, request.path) {
             Found::Here(wish, names) => (wish, names),
             Found::OtherMethod(allowed) => {
-                let message = format!("{} is not for this path, {allowed} is", request.method);
+                let message = format!(
+                    "{} is not for this path; allowed: {allowed}",
+                    request.method
+                );
                 let mut answer = RestAnswer::plain(405, message);
                 answer.headers.push(("allow", allowed));
                 told(answer);
                 return Handled::Answered;
             }
             Found::Nowhere => {
-                let message = format!("no path {}", shown(request.path));
+                let message = format!(
+                    "no path {}; /openapi.json says which there are",
+                    shown(request.path)
+                );
                 told(RestAnswer::plain(404, message));
                 return Handled::Answered;
             }
@@ -274,11 +280,13 @@ impl Api {
         let request = account_of(names).and_then(|account_id| {
             let mut query = Query::read(request.query)?;
             let size = query.whole("page_size")?;
+            let page_token = query.text("page_token")?;
+            query.end()?;
             Ok(wire::ListLedgerRequest {
                 account_id,
                 // Whatever does not fit is out of range in any case.
                 page_size: i32::try_from(size).unwrap_or(i32::MAX),
-                page_token: query.text("page_token")?,
+                page_token,
             })
         });
         match request {
@@ -343,7 +351,7 @@ impl Query {
         let pairs = route::query(query);
         pairs
             .map(Self)
-            .ok_or_else(|| Problem::field("the query", "is not UTF-8 in %xx"))
+            .ok_or_else(|| Problem::new(ProblemKind::Invalid, "the query is not UTF-8 in %xx"))
     }
 
     /// Every value of a name, in order.
@@ -366,6 +374,14 @@ impl Query {
         }
     }
 
+    /// Refuses names that nobody asked for.
+    fn end(&self) -> Result<(), Problem> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::field(name, "is not a name in this query")),
+        }
+    }
+
     /// The number of a name; 0 if unset.
     fn whole(&mut self, name: &str) -> Result<i64, Problem> {
         let text = self.text(name)?;
@@ -382,7 +398,9 @@ impl Query {
 fn watch_request(query: &str) -> Result<wire::WatchResultsRequest, Problem> {
     let mut query = Query::read(query)?;
     let user_id = query.text("user_id")?;
-    let after = query.all("after").into_iter().map(|text| {
+    let after = query.all("after");
+    query.end()?;
+    let after = after.into_iter().map(|text| {
         let numbers: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
         let position = match numbers.as_deref() {
             Some(&[generation, partition, offset, posting]) => (|| {

@@ -87,7 +87,8 @@ fn only_its_own(method: &str, message: &[u8]) -> Result<(), Problem> {
     while !rest.is_empty() {
         let (number, wire_type) = decode_key(&mut rest).map_err(|error| undecodable(&error))?;
         if !numbers.contains(&number) {
-            let message = format!("the message has field {number}, which {method} does not");
+            let message =
+                format!("the message has field {number}, and {method} has none of that number");
             return Err(Problem::new(ProblemKind::Invalid, message));
         }
         skip_field(wire_type, number, &mut rest, DecodeContext::default())

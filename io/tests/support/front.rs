@@ -46,6 +46,7 @@ struct State {
     ledger: Vec<LedgerRow>,
     watchers: Vec<(Option<String>, usize, Box<dyn Watcher>)>,
     slow: Vec<(String, String)>,
+    looks: usize,
 }
 
 /// The node.
@@ -117,6 +118,12 @@ impl Twin {
         let slow = std::mem::take(&mut state.slow);
         let outcomes: Vec<_> = slow.iter().map(|name| state.apply(name)).collect();
         slow.into_iter().zip(outcomes).collect()
+    }
+
+    /// How often an id was looked up.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub fn looks(&self) -> usize {
+        self.state.lock().looks
     }
 
     /// How many events there are.

@@ -98,7 +98,11 @@ impl Transactions for Twin {
         answer: Answer<Result<Option<TransactionState>, Problem>>,
     ) {
         let name = (user_id.to_owned(), transaction_id.to_owned());
-        let found = self.state.lock().events.get(&name).cloned();
+        let found = {
+            let mut state = self.state.lock();
+            state.looks += 1;
+            state.events.get(&name).cloned()
+        };
         answer(Ok(found.map(|event| TransactionState {
             event_id: event.event_id,
             issued_at_ms: 1_700_000_000_000,

@@ -117,6 +117,32 @@ fn bodies_of_the_wrong_form_are_refused() {
     wrong(400, get("/api/v1/results", "after=1:2:3"));
     wrong(400, get("/api/v1/results", "after=1:2:3:99999999999"));
     wrong(400, get("/api/v1/results", "after=%zz"));
+    // A name that is not known could be one that was meant to narrow it down.
+    for path in ["/api/v1/results", "/api/v1/ledger/42"] {
+        let (status, answer, _) = rest(&api, &get(path, "user=u-42&x"));
+        assert_eq!((status, &answer["field"]), (400, &json!("user")), "{path}");
+    }
+    // The prototype's path has always ignored what it does not know.
+    wrong(404, get("/api/v1/balance/42/BTC", "x=1"));
+}
+
+#[test]
+fn what_is_wrong_as_a_whole_has_no_field() {
+    let (_twin, api) = unsigned();
+    for request in [
+        post("/api/v1/balance/change", "[1]"),
+        post("/api/v1/balance/change", "{"),
+        get("/api/v1/ledger/42", "%zz"),
+    ] {
+        let (status, answer, _) = rest(&api, &request);
+        assert_eq!((status, answer.get("field")), (400, None), "{answer}");
+    }
+    let (_, answer, _) = rest(&api, &get("/", ""));
+    let says = "no path \"/\"; /openapi.json says which there are";
+    assert_eq!(answer["error_message"], json!(says));
+    let (_, answer, _) = rest(&api, &post("/health", ""));
+    let says = "POST is not for this path; allowed: GET, HEAD";
+    assert_eq!(answer["error_message"], json!(says));
 }
 
 #[test]

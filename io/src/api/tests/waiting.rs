@@ -65,6 +65,46 @@ fn a_result_that_passed_unheard_is_found_in_the_end() {
 }
 
 #[test]
+fn a_repeated_request_hears_soon_what_was_known_all_along() {
+    let (twin, api) = unsigned();
+    twin.trouble(Trouble::Slow);
+    let first = send(&api, 0, &patient(100));
+    let again = send(&api, 0, &patient(100));
+    twin.catch_up_unheard();
+    // The first one waits for the result; whoever asked again looks again, and soon.
+    let now = Instant::now();
+    twin.waiters.expire(now + Duration::from_secs(1));
+    assert!(first.try_recv().is_err());
+    let answer = again.try_recv().expect("an outcome");
+    assert!(
+        answer.success && answer.duplicate && !answer.pending,
+        "{answer:?}"
+    );
+    assert_eq!(twin.waiters.count(), 1);
+    // In vain it looks now and then, until the time is up.
+    twin.trouble(Trouble::Slow);
+    let request = ChangeBalanceRequest {
+        transaction_id: "t-2".into(),
+        ..shapes::good()
+    };
+    call::<ChangeBalanceResponse>(&api, "ChangeBalance", &request).unwrap();
+    let looks = twin.looks();
+    let mut body = shapes::as_json(&request);
+    body["wait_ms"] = json!(20_000);
+    let (tell, told) = mpsc::channel();
+    let text = body.to_string();
+    let request = post("/api/v1/balance/change", &text);
+    api.rest(
+        &request,
+        Box::new(move |answer| tell.send(answer.status).unwrap()),
+    );
+    twin.waiters.expire(now + Duration::from_secs(30));
+    assert_eq!(told.try_recv(), Ok(200));
+    let looks = twin.looks() - looks;
+    assert!((5..20).contains(&looks), "{looks}");
+}
+
+#[test]
 fn whoever_has_gone_holds_no_place() {
     let (twin, api) = unsigned();
     twin.trouble(Trouble::Slow);
