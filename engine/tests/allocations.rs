@@ -1,6 +1,8 @@
 //! The steady apply loop allocates nothing: not for decoding, not for deciding, not for results,
 //! ledger entries or the window. What is rare allocates what its messages own, and no more.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
