@@ -4,10 +4,12 @@
 
 #[path = "support/outbox.rs"]
 mod outbox;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/mysql.rs"]
 mod server;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{net::ToSocketAddrs, sync::atomic::Ordering, time::Duration};
 
 use kilter_engine::{Generation, Offset, Partition, epoch::LastRecord};
 use kilter_io::{
@@ -17,6 +19,7 @@ use kilter_io::{
 };
 use mysql::prelude::Queryable;
 use outbox::*;
+use proxy::{Proxy, Trick};
 use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
@@ -391,5 +394,38 @@ fn an_entry_is_found_among_many_of_its_account() {
         1
     );
     assert_eq!(bed.count("transaction_id = 'lost' AND late = 1"), 1);
+    relay.end();
+}
+
+#[test]
+fn a_row_whose_fate_cannot_be_looked_up_holds_up_no_other() {
+    let Some(mut bed) = bed("a_row_whose_fate_cannot_be_looked_up", 1) else {
+        return;
+    };
+    bed.settings.window_ms = 60_000;
+    for user in ["u-1", "u-2", "u-3"] {
+        left(&bed, user, "t", "", 40_000);
+        answer(
+            &bed,
+            user[2..].parse().unwrap(),
+            "t",
+            user[2..].parse().unwrap(),
+        );
+    }
+    let server = (bed.settings.mysql.host.as_str(), bed.settings.mysql.port);
+    let proxy = Proxy::to(server.to_socket_addrs().unwrap().next().unwrap());
+    let mut through = bed.settings.clone();
+    through.mysql.host = "127.0.0.1".into();
+    through.mysql.port = proxy.port();
+    // The first look-up breaks the connection, as one that takes too long does.
+    proxy.play(Trick::Before(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM balance_transactions",
+    ));
+    let relay = RelayThread::new(&through);
+    until("the others have landed", || {
+        bed.count("late = 0 AND sent_offset > 0") >= 2
+    });
+    assert_eq!(proxy.played(), 1);
+    assert!(!relay.is_finished());
     relay.end();
 }
