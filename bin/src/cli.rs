@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use kilter_engine::wait::WaitStrategy;
+use kilter_engine::{LegName, wait::WaitStrategy};
 
 use crate::{
     front::Role,
@@ -56,6 +56,8 @@ pub enum Command {
     /// Decide about single records of the log.
     #[command(subcommand)]
     Log(Log),
+    /// Print the legs of transfers that have not landed, or send one again that was refused.
+    Legs(Legs),
     /// Print the headers that sign a request, to try one with curl or grpcurl.
     Sign(Sign),
     /// Check or print the settings of a node.
@@ -288,6 +290,48 @@ than was signed. Then, and where there is no grpcurl, send the very message that
   kilter sign --grpc ChangeBalance --frame f r.json > headers
   curl --http2-prior-knowledge -H @headers -H content-type:application/grpc -H te:trailers \\
     --data-binary @f http://HOST:PORT/balance.BalanceService/ChangeBalance --output answer";
+/// `kilter legs`
+///
+/// A transfer takes its money from the debtor at once; a leg carries it to the creditor, or back.
+/// A leg that was refused (a refund without room, a record that an operator had refused) stays in
+/// flight: its money is nowhere else. Once the cause is mended, send it again.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Legs {
+    /// What to do; without it they are printed.
+    #[command(subcommand)]
+    pub command: Option<LegsCommand>,
+    /// Where the data is, and how to print.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// What to do with legs.
+#[derive(Debug, Subcommand)]
+pub enum LegsCommand {
+    /// Print those that have not landed.
+    List(Show),
+    /// Send one again that was refused. It takes effect once, whatever comes of its other copies.
+    Resend(ResendLeg),
+}
+
+/// `kilter legs resend`
+#[derive(Debug, Args)]
+pub struct ResendLeg {
+    /// The leg's name, such as 1/0/42/0/REFUND.
+    #[arg(value_name = "NAME")]
+    pub name: LegName,
+    /// Why, for those who look later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// With engine.ledger=topic: the result topic has no result of this leg that succeeded or
+    /// failed.
+    #[arg(long)]
+    pub not_landed: bool,
+    /// Where the data is.
+    #[command(flatten)]
+    pub source: Source,
+}
 
 /// `kilter sign`
 #[derive(Debug, Args)]

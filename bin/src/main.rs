@@ -13,6 +13,7 @@ mod engine_setup;
 mod exporter;
 mod front;
 mod http;
+mod legs;
 mod logging;
 #[allow(dead_code, reason = "tests hold dashboards against every name")]
 mod metrics_names;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Window(window) => operator::window(window),
         Command::Log(log) => operator::log(log),
+        Command::Legs(args) => legs::run(args),
         Command::Sign(sign) => sign::run(sign),
         Command::Config(config) => config::run(config),
     };

@@ -9,6 +9,7 @@ mod demo;
 mod follow;
 mod init;
 mod keeper;
+pub mod legs;
 mod load;
 mod observe;
 pub mod operator;

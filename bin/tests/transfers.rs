@@ -203,6 +203,52 @@ fn a_refund_without_room_stays_in_flight() {
     assert!(audited.contains(in_flight), "{audited}");
 }
 
+#[test]
+fn a_leg_that_was_refused_is_sent_again_by_its_name() {
+    let place = Place::new();
+    place.apply([
+        open(1),
+        command("a", 1, "DEPOSIT", MAX),
+        transfer("t", 1, 9, 9, "5"),
+        command("b", 1, "DEPOSIT", "5"),
+    ]);
+    let name = "1/0/2/0/REFUND";
+    let flying = |state: &str| {
+        let said = place.ok(&["legs", "--json"]);
+        let leg: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+        assert_eq!(
+            [&leg["leg"], &leg["userId"], &leg["amount"], &leg["state"]],
+            [name, "u-1", "5", state],
+            "{said}"
+        );
+    };
+    flying("refused");
+    assert!(place.ok(&["legs", "list"]).contains("5 USDT to u-1"));
+    let resend = ["legs", "resend", name, "--reason", "there is room"];
+    // Without room it is refused again, and stays in flight.
+    place.ok(&resend);
+    flying("on its way");
+    let early = text(&place.run(&resend));
+    assert!(early.contains("its record is not applied yet"), "{early}");
+    place.apply([command("c", 1, "WITHDRAW", "1")]);
+    flying("refused");
+    place.apply([command("d", 1, "WITHDRAW", "6")]);
+    place.ok(&resend);
+    place.apply([command("e", 1, "WITHDRAW", "1")]);
+    assert_eq!(
+        place.available(1, "USDT").as_deref(),
+        Some("999999999999999996.999999999999999999")
+    );
+    assert_eq!(place.ok(&["legs", "--json"]), "");
+    let landed = place.run(&resend);
+    assert_eq!(landed.status.code(), Some(1));
+    assert!(text(&landed).contains("has landed"), "{}", text(&landed));
+    let unknown = ["legs", "resend", "1/0/3/0/REFUND", "--reason", "-"];
+    assert!(text(&place.run(&unknown)).contains("there is no leg"));
+    let audited = place.ok(&["audit"]);
+    assert!(audited.contains("legs in flight: 0\n"), "{audited}");
+}
+
 const USERS: u64 = 20;
 const TRANSFERS: u64 = 8_000;
 const KILLS: usize = 30;

@@ -34,14 +34,14 @@ pub use lease::{Lease, LeaseRow, Taken, owner_name};
 pub use load::{LoadAsked, LoadFailure, Loaded, load};
 pub use lookup::{EntryPlace, MysqlLookup, TimedBalance};
 pub use notes::{add_note, notes};
-pub use outbox::TransactionLookup;
+pub use outbox::{Legs, ResendError, TransactionLookup};
 pub(crate) use reader::OutboxLeg;
 pub use reader::{MysqlReader, WindowRow};
 pub use rows::OwnedOffsetRow;
 pub use schema::{InitLog, init, is_ready, print as print_schema};
 pub use settings::{MysqlSettings, Tls};
 pub use start::{
-    KnownLog, StartAsked, Started, StoreSettings, known_log, offsets, put_log, start,
-    store_settings,
+    KnownLog, StartAsked, Started, StoreSettings, expect_settings, known_log, offsets, put_log,
+    start, store_settings,
 };
 pub use writer::{MysqlWriter, StageTimes, Watch, WriterSettings};

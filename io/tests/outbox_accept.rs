@@ -334,6 +334,28 @@ fn connections_that_break_anywhere_change_nothing() {
 }
 
 #[test]
+fn a_door_that_says_nothing_for_long_holds_nothing() {
+    let Some(mut bed) = bed("a_door_that_says_nothing_for_long_holds_nothing", 1) else {
+        return;
+    };
+    bed.settings.answer_limit = Duration::from_secs(1);
+    let front = Front::new(&bed.settings);
+    front.accept(deposit(1, "first", "1"));
+    bed.wait_until_sent();
+    // The thread that sends has a connection, too, and holds no lock between two statements.
+    until("the server ends the connection", || {
+        bed.number(
+            "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() \
+             AND id <> CONNECTION_ID()",
+        ) == 1
+    });
+    front.accept(deposit(1, "second", "1"));
+    assert_eq!(front.counters().store_retries.load(Ordering::Relaxed), 0);
+    bed.wait_until_sent();
+    front.end();
+}
+
+#[test]
 fn a_store_that_is_away_is_told_within_a_bound() {
     let Some(bed) = bed("a_store_that_is_away_is_told_within_a_bound", 1) else {
         return;

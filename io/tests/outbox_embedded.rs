@@ -16,7 +16,7 @@ use kilter_engine::{
 };
 use kilter_io::{
     clock::SystemClock,
-    embedded::{CommandLog, DataDir, LogReader, StoreReader},
+    embedded::{CommandLog, DataDir, LegMover, LogReader, StoreReader},
     outbox::{
         Admitted, Asked, Door, DoorError, DoorLimits, Lookup, NewEvent, Status, embedded_door,
     },
@@ -170,6 +170,44 @@ fn what_is_accepted_is_in_the_log_once_and_found_by_its_id() {
         "{again:?}"
     );
     assert_eq!(records(&front.end()), 5);
+}
+
+#[test]
+fn legs_are_told_from_when_they_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let front = Front::new(folder.path());
+    front.accept(command("u-1", 1, "d", "DEPOSIT", "5", true));
+    let mut transfer = command("u-1", 1, "t", "TRANSFER", "5", false);
+    let Asked::Command { payload, .. } = &mut transfer.asked else {
+        unreachable!()
+    };
+    payload.truncate(payload.len() - 1);
+    payload.push_str(r#","toUserId":"u-9","toAccountId":9}"#);
+    front.accept(transfer);
+    let dir = front.end();
+    let mut reader = StoreReader::open(&dir).unwrap();
+    let mut legs = || -> Vec<(String, Status)> {
+        let state = reader.transaction("u-1", "t").unwrap().unwrap();
+        let legs = state.legs.into_iter();
+        legs.map(|leg| (leg.name, leg.outcome.status)).collect()
+    };
+    let all = || {
+        support::apply(&dir, 2, 100);
+        let mut log = CommandLog::open(&dir, 86_400_000).unwrap();
+        let moved = LegMover::open(&dir).unwrap().step(&mut log, 2000).unwrap();
+        assert_eq!(moved, 1);
+    };
+    let (credit, refund) = ("1/0/2/0/CREDIT".to_owned(), "1/0/2/0/REFUND".to_owned());
+    support::apply(&dir, 2, 100);
+    assert_eq!(legs(), [(credit.clone(), Status::Pending)]);
+    all();
+    assert_eq!(legs(), [(credit.clone(), Status::Pending)]);
+    support::apply(&dir, 2, 100);
+    let failed = (credit, Status::Failed);
+    assert_eq!(legs(), [failed.clone(), (refund.clone(), Status::Pending)]);
+    all();
+    support::apply(&dir, 2, 100);
+    assert_eq!(legs(), [failed, (refund, Status::Success)]);
 }
 
 #[test]

@@ -9,7 +9,6 @@ mod server;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use kilter_engine::key_hash;
 use kilter_io::{
     kafka::KafkaSettings,
     mysql::TransactionLookup,
@@ -17,25 +16,6 @@ use kilter_io::{
 };
 use outbox::*;
 use rdkafka::mocking::MockCluster;
-
-/// A row as a crash leaves it: accepted, and nothing more.
-fn left(bed: &Bed, user: &str, id: &str, leg: &str, age_ms: i64) {
-    let event_id = if leg.is_empty() {
-        format!("{user}-{id}")
-    } else {
-        format!("leg:{leg}")
-    };
-    bed.run(&format!(
-        "INSERT INTO outbox_events (event_id, topic, partition_key, transaction_id, leg, payload, \
-         status, created_at, issued_at_ms, key_hash) VALUES ('{event_id}', '{}', '{user}', '{id}', \
-         '{leg}', '{{\"transactionId\":\"{id}\",\"userId\":\"{user}\",\"accountId\":{}}}', 'PENDING', \
-         UTC_TIMESTAMP(3) - INTERVAL {age_ms} * 1000 MICROSECOND, \
-         TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 - {age_ms}, {})",
-        bed.settings.kafka.commands,
-        &user[2..],
-        key_hash(user.as_bytes())
-    ));
-}
 
 #[test]
 fn what_two_processes_leave_goes_in_each_users_order() {
@@ -223,24 +203,6 @@ fn while_the_log_is_away_commands_are_accepted_and_sent_when_it_is_back() {
     front.end();
 }
 
-/// What a node commits: offset and clock of the partition.
-fn commit(bed: &Bed, offset: u64, clock_ms: i64) {
-    let kafka = &bed.settings.kafka;
-    bed.run(&format!(
-        "REPLACE INTO consumer_offsets VALUES ('{}', '{}', 0, 0, 18446744073709551615, {offset}, \
-         UTC_TIMESTAMP(3), 1, {clock_ms}, 0, 0, 1, 1)",
-        kafka.group, kafka.commands
-    ));
-}
-
-/// The ledger entry of a row's record.
-fn answer(bed: &Bed, account: u64, id: &str, offset: u64) {
-    bed.run(&format!(
-        "INSERT INTO balance_transactions VALUES (1, 0, {offset}, 0, {account}, 'USDT', '{id}', 'DEPOSIT', \
-         1, 0, 1, 0, 0, 'FAILED', 'INSUFFICIENT_AVAILABLE', UTC_TIMESTAMP(3), 1, NULL, NULL, NULL)"
-    ));
-}
-
 #[test]
 fn what_expired_is_issued_anew_once_nothing_old_can_take_effect() {
     let Some(mut bed) = bed("what_expired_is_issued_anew", 1) else {
@@ -401,22 +363,40 @@ fn payloads_are_trimmed_and_keys_never() {
     bed.settings.trim_age = Duration::from_secs(60);
     bed.settings.trim_bite = 7;
     bed.settings.trim_interval = Duration::from_millis(10);
+    bed.settings.trim_round = Duration::from_millis(50);
     for n in 0..30 {
         left(&bed, "u-1", &format!("old-{n}"), "", 70_000);
     }
-    bed.run("UPDATE outbox_events SET status = 'SENT'");
+    left(&bed, "u-2", "t", "1/0/0/0/CREDIT", 70_000);
+    bed.run(
+        "UPDATE outbox_events SET status = 'SENT', sent_generation = 1, sent_partition = 0, \
+         sent_offset = id",
+    );
     bed.run("UPDATE outbox_events SET late = 1 WHERE transaction_id = 'old-20'");
     left(&bed, "u-1", "young", "", 0);
     bed.run("UPDATE outbox_events SET status = 'SENT' WHERE transaction_id = 'young'");
+    // The epoch up to here is committed, so that what has no entry was refused.
+    commit(&bed, 26, 1000);
     let relay = RelayThread::new(&bed.settings);
-    // What is still open is not passed.
-    until("a part is trimmed", || bed.count("payload IS NULL") == 20);
+    // What is open, not committed, or a leg that has not landed keeps its payload, and is passed.
+    until("a part is trimmed", || bed.count("payload IS NULL") == 24);
+    assert_eq!(bed.count("payload IS NULL AND (late = 1 OR id > 25)"), 0);
     bed.run("UPDATE outbox_events SET late = 0");
+    commit(&bed, 100, 1000);
     until("the rest is trimmed", || bed.count("payload IS NULL") == 30);
+    assert_eq!(bed.count("payload IS NOT NULL AND leg <> ''"), 1);
+    // Landed by a copy that was not the one marked: its place is kept instead.
+    bed.run(
+        "INSERT INTO balance_transactions SELECT 1, 0, 90, 0, 2, 'USDT', 't', 'CREDIT', 1, 0, 1, \
+         0, 0, 'SUCCESS', NULL, created_at, 1, NULL, leg, NULL FROM outbox_events WHERE leg <> ''",
+    );
+    until("the leg is trimmed", || {
+        bed.count("payload IS NULL AND leg <> '' AND sent_offset = 90") == 1
+    });
     assert_eq!(
         bed.count("payload IS NOT NULL AND transaction_id = 'young'"),
         1
     );
-    assert_eq!(bed.count("1"), 31);
+    assert_eq!(bed.count("1"), 32);
     relay.end();
 }

@@ -13,7 +13,7 @@ use kilter_engine::wait::{WaitStrategy, waiter};
 use kilter_io::{
     api::{Health, Keys, Parts, Pool},
     clock::SystemClock,
-    outbox::{OutboxCounters, OutboxSettings, Relay, mysql_door},
+    outbox::{LogGuard, OutboxCounters, OutboxSettings, Relay, mysql_door},
 };
 use parking_lot::Mutex;
 
@@ -55,6 +55,7 @@ pub struct Beside<'a> {
     awaited: Awaited,
     front: Mutex<Option<FrontDoor>>,
     relay: Option<Relaying>,
+    guard: Option<Relaying>,
     counters: Option<Arc<OutboxCounters>>,
     _follower: Option<Follower>,
     cache: Cache,
@@ -96,6 +97,11 @@ impl<'a> Beside<'a> {
             Cache::start(config)?
         } else {
             Cache::none()
+        };
+        // Before anything is produced.
+        let guard = match roles.api || roles.relay {
+            true => Some(Relaying::guard(&start)?),
+            false => None,
         };
         let leading = Arc::new(Leading::default());
         let awaited = Awaited::default();
@@ -142,6 +148,7 @@ impl<'a> Beside<'a> {
             awaited,
             front: Mutex::new(front),
             relay,
+            guard,
             counters,
             _follower: follower,
             cache,
@@ -178,6 +185,11 @@ impl<'a> Beside<'a> {
             && let Some(error) = relay.threads.failure()
         {
             return Err(error.context("the relay cannot go on"));
+        }
+        if let Some(guard) = &self.guard
+            && let Some(error) = guard.threads.failure()
+        {
+            return Err(error.context("what is accepted cannot be brought to the log"));
         }
         if self.hangup.is_asked()
             && let Some(front) = &*front
@@ -216,6 +228,9 @@ impl<'a> Beside<'a> {
         if let Some(relay) = self.relay {
             relay.stop();
         }
+        if let Some(guard) = self.guard {
+            guard.stop();
+        }
         self.cache.stop();
     }
 }
@@ -228,6 +243,16 @@ impl Relaying {
         let relay = Relay::new(settings, counters, Arc::clone(&stop), clock)?;
         let mut threads = Threads::new();
         threads.spawn(relay, waiter(WaitStrategy::Park), None)?;
+        Ok(Self { threads, stop })
+    }
+
+    fn guard(start: &BesideStart<'_>) -> anyhow::Result<Self> {
+        let stop = Arc::<AtomicBool>::default();
+        let settings = outbox_settings(start.config, start.partitions);
+        let mut guard = LogGuard::new(settings, Arc::clone(&stop))?;
+        guard.check()?;
+        let mut threads = Threads::new();
+        threads.spawn(guard, waiter(WaitStrategy::Park), None)?;
         Ok(Self { threads, stop })
     }
 
@@ -295,7 +320,8 @@ fn open(
     FrontDoor::open(api, start.keys.clone(), parts, behind)
 }
 
-fn outbox_settings(config: &Config, partitions: u32) -> OutboxSettings {
+/// How the outbox of this configuration behaves.
+pub fn outbox_settings(config: &Config, partitions: u32) -> OutboxSettings {
     OutboxSettings {
         window_ms: config.engine.window.as_millis() as u64,
         ledger: config.engine.ledger == Ledger::Mysql,

@@ -9,23 +9,6 @@ use crate::{
     rows::LedgerRow,
 };
 
-/// Whom a transfer pays, by its record.
-fn creditor(value: &[u8], posting: u16) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        #[serde(rename = "toUserId")]
-        to_user_id: Option<String>,
-        #[serde(default)]
-        postings: Vec<Named>,
-    }
-    let mut named: Named = serde_json::from_slice(value).ok()?;
-    if named.postings.is_empty() {
-        return named.to_user_id;
-    }
-    let posting = usize::from(posting);
-    (posting < named.postings.len()).then(|| named.postings.swap_remove(posting).to_user_id)?
-}
-
 impl StoreReader {
     /// Whether an account's OPEN is applied.
     pub(super) fn is_active(&self, account_id: AccountId) -> Result<bool, EmbeddedError> {
@@ -39,63 +22,33 @@ impl StoreReader {
             .map_err(self.db.failed("read accounts"))
     }
 
-    /// The legs that came of a debit and are in the log.
-    fn legs_of(
-        &self,
-        debit: &LedgerRow,
-        transaction_id: &str,
-    ) -> Result<Vec<LegState>, EmbeddedError> {
-        let failed = self.db.failed("look for legs");
-        let value: Vec<u8> = self
-            .db
-            .connection
-            .query_row(
-                "SELECT value FROM log.records WHERE offset = ?1",
-                [debit.offset as i64],
-                |row| row.get(0),
-            )
-            .map_err(&failed)?;
-        let creditor = creditor(&value, debit.posting);
-        let name = |kind| {
-            let LedgerRow {
-                generation,
-                partition,
-                offset,
-                posting,
-                ..
-            } = debit;
-            format!("{generation}/{partition}/{offset}/{posting}/{kind}")
-        };
-        let sought = [
-            (creditor.as_deref(), name("CREDIT")),
-            (Some(debit.user_id.as_str()), name("REFUND")),
-        ];
+    /// The legs that came of a debit so far, in the log or still on their way to it.
+    fn legs_of(&self, debit: &LedgerRow) -> Result<Vec<LegState>, EmbeddedError> {
+        let LedgerRow {
+            generation,
+            partition,
+            offset,
+            posting,
+            ..
+        } = debit;
         let mut legs = Vec::new();
-        for (user, name) in sought {
-            let found: Option<(String, i64)> = self
-                .db
-                .connection
-                .query_row(
-                    "SELECT event_id, record_offset FROM log.outbox_events \
-                     WHERE user_id = ?1 AND transaction_id = ?2 AND leg = ?3",
-                    params![
-                        user.unwrap_or_default().as_bytes(),
-                        transaction_id.as_bytes(),
-                        name
-                    ],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()
-                .map_err(&failed)?;
-            if let Some((event_id, offset)) = found {
+        for kind in ["CREDIT", "REFUND"] {
+            let name = format!("{generation}/{partition}/{offset}/{posting}/{kind}");
+            if let Some(leg) = self.leg(&name)? {
                 legs.push(LegState {
-                    outcome: self.outcome_at(offset as u64, transaction_id)?,
-                    event_id,
+                    outcome: self.leg_outcome(&leg)?,
+                    event_id: format!("leg:{name}"),
                     name,
                 });
             }
         }
         Ok(legs)
+    }
+
+    /// Whether the record at an offset is applied, for every user.
+    pub(super) fn is_past(&self, offset: u64) -> Result<bool, EmbeddedError> {
+        let rows = self.offsets()?;
+        Ok(!rows.is_empty() && rows.iter().all(|row| row.offset.get() > offset))
     }
 
     /// What became of the record at an offset. Read in this order, a record that is behind the
@@ -105,8 +58,7 @@ impl StoreReader {
         offset: u64,
         transaction_id: &str,
     ) -> Result<Outcome, EmbeddedError> {
-        let rows = self.offsets()?;
-        let is_past = !rows.is_empty() && rows.iter().all(|row| row.offset.get() > offset);
+        let is_past = self.is_past(offset)?;
         let mut entries = self.ledger_at(offset)?;
         entries.retain(|entry| entry.transaction_id == transaction_id);
         Ok(match (entries.is_empty(), is_past) {
@@ -141,7 +93,7 @@ impl Lookup for StoreReader {
         let mut legs = Vec::new();
         for debit in &outcome.entries {
             if debit.kind == "TRANSFER" && debit.error_code.is_none() {
-                legs.extend(self.legs_of(debit, transaction_id)?);
+                legs.extend(self.legs_of(debit)?);
             }
         }
         Ok(Some(TransactionState {

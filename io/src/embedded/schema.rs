@@ -29,7 +29,7 @@ impl Kind {
     fn steps(self) -> &'static [&'static str] {
         match self {
             Self::Log => &[LOG, LOG_2],
-            Self::Store => &[STORE, STORE_2],
+            Self::Store => &[STORE, STORE_2, STORE_3],
         }
     }
 
@@ -289,6 +289,11 @@ CREATE TABLE legs (
     status TEXT NOT NULL            -- PENDING, or SENT once it is in the log
 ) STRICT;
 CREATE INDEX legs_pending ON legs (id) WHERE status = 'PENDING';
+";
+
+/// The way from a leg to its entry.
+const STORE_3: &str = "
+CREATE INDEX balance_transactions_leg ON balance_transactions (leg) WHERE leg IS NOT NULL;
 ";
 
 #[cfg(test)]

@@ -84,6 +84,11 @@ impl ProducerContext for Answers {
 
     fn delivery(&self, result: &DeliveryResult<'_>, id: usize) {
         match result {
+            // A retry whose first try the broker had, and whose place it does not tell any more.
+            Ok(message) if message.offset() < 0 => {
+                let why = "acknowledged without its offset".to_owned();
+                self.failed.lock().push((id as u64, why));
+            }
             Ok(message) => self.acknowledged.lock().push(Acknowledged {
                 id: id as u64,
                 partition: Partition::new(message.partition() as u32),

@@ -11,12 +11,15 @@ use super::{
     connection::Db,
     error::{MysqlError, failed},
     lease::{self, Lease, Taken},
-    rows,
+    outbox, rows,
     start::{KnownLog, put_log},
 };
 
 /// How many accounts get their partition in one statement.
 const CHUNK: usize = 1000;
+
+/// How many ids of the outbox are looked through in one statement.
+const ROWS_A_STATEMENT: u64 = 20_000;
 
 /// Where reading of a partition goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,21 +140,57 @@ fn adopt_inside(
 
 /// What the old log has behind the committed offsets has no outcome, and will have none there: the
 /// outbox sends it to the new one. What arrives twice has one effect.
+///
+/// Every row that is open is issued once more, so that an acknowledgement of the old log that comes
+/// in later says nothing about it. Nobody marks anything meanwhile: marking needs a share lock on
+/// the newest log, which is held here, and finds another one afterwards.
 fn send_again(db: &mut Db, group: &str, topic: &str) -> Result<(), MysqlError> {
-    db.conn
-        .exec_drop(
-            "UPDATE outbox_events AS e JOIN consumer_offsets AS c \
-             ON c.consumer_group = ? AND c.topic = ? AND c.`partition` = e.sent_partition \
-             AND e.key_hash BETWEEN c.first_hash AND c.last_hash \
-             SET e.status = 'PENDING', e.late = 0, e.retry_count = e.retry_count + 1, \
-             e.sent_at = NULL, e.sent_generation = NULL, e.sent_partition = NULL, \
-             e.sent_offset = NULL \
-             WHERE e.status = 'SENT' AND e.sent_generation = c.generation \
-             AND e.sent_offset >= c.`offset`",
-            (group, topic),
+    const WHAT: &str = "have the outbox send again";
+    let newest: Option<u32> = db
+        .conn
+        .query_first(
+            "SELECT generation FROM kilter_logs ORDER BY generation DESC LIMIT 1 FOR UPDATE",
         )
-        .map_err(failed("have the outbox send again"))?;
-    let count = db.conn.affected_rows();
+        .map_err(failed(WHAT))?;
+    let generation = newest.unwrap_or(1);
+    let last: Option<Option<u64>> = db
+        .conn
+        .query_first("SELECT MAX(id) FROM outbox_events")
+        .map_err(failed(WHAT))?;
+    let last = last.flatten().unwrap_or(0);
+    let mut after = outbox::settled_up_to(db)?;
+    let mut count = 0;
+    // In pieces, because no index leads to what was sent; and from where everything is settled.
+    while after < last {
+        let to = after.saturating_add(ROWS_A_STATEMENT);
+        db.conn
+            .exec_drop(
+                format!(
+                    "UPDATE outbox_events AS e LEFT JOIN consumer_offsets AS c \
+                     ON c.consumer_group = ? AND c.topic = ? \
+                     AND c.`partition` = e.sent_partition AND c.generation = {generation} \
+                     AND e.key_hash BETWEEN c.first_hash AND c.last_hash \
+                     SET e.status = 'PENDING', e.late = 0, e.retry_count = e.retry_count + 1, \
+                     e.issues = e.issues + 1, e.error_message = NULL, e.sent_at = NULL, \
+                     e.sent_generation = NULL, e.sent_partition = NULL, e.sent_offset = NULL \
+                     WHERE e.id > {after} AND e.id <= {to} AND e.status = 'SENT' \
+                     AND e.payload IS NOT NULL AND e.sent_generation = {generation} \
+                     AND (c.`offset` IS NULL OR e.sent_offset >= c.`offset`)"
+                ),
+                (group, topic),
+            )
+            .map_err(failed(WHAT))?;
+        count += db.conn.affected_rows();
+        // One that was never issued stays so: no copy of it is anywhere.
+        db.run(
+            WHAT,
+            &format!(
+                "UPDATE outbox_events SET issues = issues + 1 WHERE id > {after} AND id <= {to} \
+                 AND (status <> 'SENT' OR late = 1) AND issues > 0"
+            ),
+        )?;
+        after = to;
+    }
     if count > 0 {
         tracing::info!(count, "events without an outcome are sent again");
     }

@@ -30,6 +30,29 @@ impl Db {
         Self::connect(settings, true)
     }
 
+    /// Connects once, for short transactions: the server ends the connection, and with it every lock,
+    /// when nothing is heard of it for so long. Frees what a process holds that was stopped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Db::open`].
+    pub(crate) fn open_brief(
+        settings: &MysqlSettings,
+        silence: Duration,
+    ) -> Result<Self, MysqlError> {
+        let mut db = Self::open(settings)?;
+        db.run(
+            "set up the session",
+            &format!("SET SESSION wait_timeout = {}", silence.as_secs().max(1)),
+        )?;
+        Ok(db)
+    }
+
+    /// Whether the connection still stands.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.conn.ping().is_ok()
+    }
+
     /// Connects to the server without choosing a database.
     pub(super) fn open_server(settings: &MysqlSettings) -> Result<Self, MysqlError> {
         Self::connect(settings, false)

@@ -166,6 +166,18 @@ pub enum MysqlError {
         /// How that is known.
         what: &'static str,
     },
+    /// The store has another log by now than this process produces for.
+    #[error(
+        "the store has adopted log generation {theirs}, and this process produces for generation \
+         {ours}: it ends, and is to be started again. Nothing is lost: what it sent and did not \
+         mark is sent again"
+    )]
+    Adopted {
+        /// The generation that it was started with.
+        ours: u32,
+        /// The store's.
+        theirs: u32,
+    },
     /// Something in the store is not what this program writes.
     #[error("the store: {what}; run kilter audit")]
     Corrupt {

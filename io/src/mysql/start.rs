@@ -54,7 +54,11 @@ pub fn store_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlErr
 }
 
 /// Refuses other settings than those that are written down; what is not written down is free.
-pub(super) fn expect_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlError> {
+///
+/// # Errors
+///
+/// [`MysqlError::Differs`], or when the store cannot be read.
+pub fn expect_settings(db: &mut Db, asked: &StoreSettings) -> Result<(), MysqlError> {
     let failed = failed("read its settings");
     for (name, value) in NAMES.into_iter().zip(asked.values()) {
         let stored: Option<Vec<u8>> = db

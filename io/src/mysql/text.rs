@@ -19,7 +19,7 @@ pub(super) const LEDGER: &str = "generation, `partition`, `offset`, posting, acc
 
 /// The columns of the outbox, in the order of [`Rows::leg`].
 pub(super) const OUTBOX: &str = "event_id, topic, partition_key, transaction_id, leg, payload, \
-     status, created_at, issued_at_ms, key_hash";
+     status, created_at, issued_at_ms, issues, key_hash";
 
 /// How rows are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +162,8 @@ impl Rows {
         self.plain("PENDING");
         self.time(leg.issued_at_ms);
         self.signed(leg.issued_at_ms);
+        // Whoever hands it over first issues it, so that it is not born old after an outage.
+        self.number(0);
         self.number(key_hash(leg.user_id.as_bytes()));
         self.end();
     }

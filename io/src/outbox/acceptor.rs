@@ -20,6 +20,9 @@ use crate::mysql::{
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
+/// The server's shortest patience with a silent connection.
+const SILENCE_MIN: Duration = Duration::from_secs(1);
+
 /// Accepts. Answers only what is durable; what is answered reaches the log without it.
 pub struct Acceptor<C> {
     settings: OutboxSettings,
@@ -28,6 +31,8 @@ pub struct Acceptor<C> {
     accepter: Accepter,
     counters: Arc<OutboxCounters>,
     db: Option<Db>,
+    /// When the connection was used last.
+    used: Instant,
     clock: C,
     done: bool,
 }
@@ -47,12 +52,17 @@ impl<C: Clock> Acceptor<C> {
         clock: C,
     ) -> Self {
         Self {
-            accepter: Accepter::new(settings.kafka.commands.clone(), settings.partitions),
+            accepter: Accepter::new(
+                settings.kafka.commands.clone(),
+                settings.partitions,
+                settings.accounts_max,
+            ),
             counters: Arc::clone(intake.counters()),
             settings,
             intake,
             handover,
             db: None,
+            used: Instant::now(),
             clock,
             done: false,
         }
@@ -157,10 +167,14 @@ impl<C: Clock> Acceptor<C> {
     }
 
     fn try_once(&mut self, requests: &[Request]) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
-        let mut db = match self.db.take() {
+        let silence = self.settings.answer_limit;
+        let rested = self.used.elapsed() >= SILENCE_MIN.max(silence) / 2;
+        let held = self.db.take();
+        let mut db = match held.and_then(|mut db| (!rested || db.is_alive()).then_some(db)) {
             Some(db) => db,
-            None => Db::open(&self.settings.impatient())?,
+            None => Db::open_brief(&self.settings.impatient(), silence)?,
         };
+        self.used = Instant::now();
         let done = self.accepter.accept(&mut db, requests);
         if !done.as_ref().is_err_and(MysqlError::is_lost) {
             self.db = Some(db);

@@ -19,7 +19,7 @@ use std::{
 
 use kilter_engine::{agent::Agent, clock::Clock};
 
-use super::{OutboxCounters, OutboxError, OutboxSettings, acceptor::describe};
+use super::{OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, heard::Heard};
 use crate::{
     kafka::{Acknowledged, EventProducer},
     mysql::{
@@ -48,6 +48,7 @@ const WINDOW_INTERVAL: Duration = Duration::from_secs(60);
 struct InFlight {
     issues: u32,
     issued_at_ms: i64,
+    is_leg: bool,
     /// Since when it is waited for, or since the last note that it failed.
     since: Instant,
 }
@@ -77,7 +78,11 @@ impl Every {
     }
 
     fn at_once(&mut self) {
-        self.next = Instant::now();
+        self.after(Duration::ZERO);
+    }
+
+    fn after(&mut self, pause: Duration) {
+        self.next = Instant::now() + pause;
     }
 }
 
@@ -96,9 +101,13 @@ pub struct Relay<C> {
     acknowledged: Vec<Acknowledged>,
     /// Rows that the log did not take, and until when they are left alone.
     held_back: HashMap<u64, (Instant, Duration)>,
-    /// When the fate of a row was looked up last.
+    /// Until when the fate of a row is not looked up again.
     judged: HashMap<u64, Instant>,
     walk: Option<Walk>,
+    /// How often a row was handed over or settled.
+    moved: u64,
+    /// The log generation for which this process produces, once it is read; never another one.
+    heard: Option<Heard>,
     keep: Every,
     look: Every,
     tell: Every,
@@ -132,13 +141,20 @@ impl<C: Clock> Relay<C> {
                 topic: settings.kafka.commands.clone(),
                 partitions: settings.partitions,
             },
-            trimmer: Trimmer::new(settings.trim_age.max(window), settings.trim_bite),
+            trimmer: Trimmer::new(
+                settings.trim_age.max(window),
+                settings.trim_bite,
+                settings.ledger,
+                settings.trim_round,
+            ),
             window: None,
             in_flight: HashMap::new(),
             acknowledged: Vec::new(),
             held_back: HashMap::new(),
             judged: HashMap::new(),
             walk: None,
+            moved: 0,
+            heard: None,
             keep: Every::new(settings.lease_ttl / 3),
             look: Every::new(settings.look_interval),
             tell: Every::new(FIGURES_INTERVAL),
@@ -162,24 +178,31 @@ impl<C: Clock> Relay<C> {
                 .store(self.leases.count(), Ordering::Relaxed);
         }
         let window = self.window(db)?;
+        if self.heard.is_none() {
+            self.heard = Some(Heard::read(db, &self.judge.group, &self.judge.topic)?);
+        }
         let heard = self.hear(db, &window)?;
         let walked = self.step(db, &window)?;
         if self.tell.is_due() {
             self.note_overdue(db)?;
+            let since = Instant::now();
             let figures = figures(db, &self.leases.ranges())?;
+            // Counting a long backlog takes a small part of the time, however long it is.
+            let pause = FIGURES_INTERVAL.max(since.elapsed() * 20);
+            self.tell.after(pause);
             self.counters
                 .unsent
                 .store(figures.unsent, Ordering::Relaxed);
             self.counters
                 .oldest_unsent_ms
                 .store(figures.oldest_ms, Ordering::Relaxed);
-            let interval = self.settings.judge_interval;
-            self.judged.retain(|_, at| at.elapsed() < interval);
+            let now = Instant::now();
+            self.judged.retain(|_, until| now < *until);
             self.held_back
                 .retain(|_, (until, pause)| until.elapsed() < *pause * 4);
         }
         if self.leases.has_first() && self.trim.is_due() {
-            let (looked_at, trimmed) = self.trimmer.bite(db)?;
+            let (looked_at, trimmed) = self.trimmer.bite(db, &self.judge, &window)?;
             self.counters.trimmed.fetch_add(trimmed, Ordering::Relaxed);
             if looked_at == u64::from(self.settings.trim_bite) {
                 self.trim.at_once();
@@ -202,18 +225,26 @@ impl<C: Clock> Relay<C> {
     /// Marks what was acknowledged, and begins anew with a producer that failed.
     fn hear(&mut self, db: &mut Db, window: &Window) -> Result<usize, OutboxError> {
         self.producer.poll(Duration::ZERO);
+        let before = self.acknowledged.len();
         self.producer.acknowledged(&mut self.acknowledged);
+        let Some(heard) = &mut self.heard else {
+            return Ok(0);
+        };
+        heard.take(&self.acknowledged[before..])?;
+        let generation = heard.generation();
         let now_ms = self.clock.wall_ms();
         let count = self.acknowledged.len().min(MARK_MAX);
         let of = |ack: &Acknowledged| {
             let issue = self.in_flight.get(&ack.id)?;
+            let late = window.is_late(issue.issued_at_ms, now_ms, ack.timestamp_ms);
             Some(Sent {
                 id: ack.id,
                 issues: issue.issues,
+                generation,
                 partition: ack.partition.get(),
                 offset: ack.offset.get(),
-                late: self.settings.ledger
-                    && window.is_late(issue.issued_at_ms, now_ms, ack.timestamp_ms),
+                late: late && self.settings.ledger,
+                given_up: late && !self.settings.ledger && issue.is_leg,
             })
         };
         let mut sent: Vec<Sent> = self.acknowledged[..count].iter().filter_map(of).collect();

@@ -8,7 +8,10 @@ use std::{
 
 use kilter_engine::{agent::Agent, clock::Clock, key_hash};
 
-use super::{OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, handover::Handover};
+use super::{
+    OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, handover::Handover,
+    heard::Heard,
+};
 use crate::{
     kafka::{Acknowledged, Event, EventProducer},
     mysql::{
@@ -43,6 +46,8 @@ pub struct Sender<C> {
     producer: EventProducer,
     db: Option<Db>,
     window: Option<(Window, Instant)>,
+    /// The log generation for which this process produces, once it is read; never another one.
+    heard: Option<Heard>,
     /// Rows that were handed to the producer and are not marked, with their issue's time.
     own: HashMap<u64, i64>,
     acknowledged: Vec<Acknowledged>,
@@ -69,6 +74,7 @@ impl<C: Clock> Sender<C> {
             counters,
             db: None,
             window: None,
+            heard: None,
             own: HashMap::new(),
             acknowledged: Vec::new(),
             since: None,
@@ -84,6 +90,9 @@ impl<C: Clock> Sender<C> {
         self.producer.poll(Duration::ZERO);
         let before = self.acknowledged.len();
         self.producer.acknowledged(&mut self.acknowledged);
+        if let Some(heard) = &mut self.heard {
+            heard.take(&self.acknowledged[before..])?;
+        }
         if before == 0 && !self.acknowledged.is_empty() {
             self.since = Some(Instant::now());
         }
@@ -138,7 +147,13 @@ impl<C: Clock> Sender<C> {
             .collect();
         let hashes: Vec<u64> = hashes.into_iter().collect();
         let most = self.own.len() + batch.len() + LOOK_MARGIN;
-        let unsent = self.with_store(|_, db| look(db, &hashes, most))?;
+        let unsent = self.with_store(|this, db| {
+            if this.heard.is_none() {
+                let kafka = &this.settings.kafka;
+                this.heard = Some(Heard::read(db, &kafka.group, &kafka.commands)?);
+            }
+            look(db, &hashes, most)
+        })?;
         let produced = match &unsent {
             Some(unsent) => self.produce(batch, unsent),
             None => 0,
@@ -199,6 +214,9 @@ impl<C: Clock> Sender<C> {
             return Ok(0);
         }
         let count = self.acknowledged.len().min(MARK_MAX);
+        let Some(generation) = self.heard.as_ref().map(Heard::generation) else {
+            return Ok(0);
+        };
         let marked = self.with_store(|this, db| {
             let window = this.window(db)?;
             let now_ms = this.clock.wall_ms();
@@ -208,10 +226,12 @@ impl<C: Clock> Sender<C> {
                 .map(|(ack, issued_at_ms)| Sent {
                     id: ack.id,
                     issues: 1,
+                    generation,
                     partition: ack.partition.get(),
                     offset: ack.offset.get(),
                     late: this.settings.ledger
                         && window.is_late(issued_at_ms, now_ms, ack.timestamp_ms),
+                    given_up: false,
                 })
                 .collect();
             mark(db, &mut sent, 0)

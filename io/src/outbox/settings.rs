@@ -23,12 +23,16 @@ pub struct OutboxSettings {
     /// The most memory of one transaction's requests, in bytes; well below the server's
     /// `max_allowed_packet`.
     pub batch_bytes: usize,
+    /// About how many accounts are remembered with their users.
+    pub accounts_max: usize,
     /// How long a request waits for the store before it is answered that it is unavailable.
     pub answer_limit: Duration,
     /// The most events that are handed to the log and not acknowledged, by each thread.
     pub in_flight_max: usize,
     /// How old an event is before the relay looks after it.
     pub relay_delay: Duration,
+    /// How often it is asked whether the log is still the same.
+    pub guard_interval: Duration,
     /// How often the relay looks for events.
     pub look_interval: Duration,
     /// How long a relay's lease lasts when it is not renewed.
@@ -47,6 +51,9 @@ pub struct OutboxSettings {
     pub trim_interval: Duration,
     /// How many rows a bite has.
     pub trim_bite: u32,
+    /// How long after one round over all rows the next one begins, at what the last one had to
+    /// leave behind.
+    pub trim_round: Duration,
 }
 
 impl OutboxSettings {
@@ -60,9 +67,11 @@ impl OutboxSettings {
             ledger: true,
             batch_max: 1000,
             batch_bytes: 4 << 20,
+            accounts_max: 1 << 18,
             answer_limit: Duration::from_secs(5),
             in_flight_max: 10_000,
             relay_delay: Duration::from_millis(500),
+            guard_interval: Duration::from_secs(2),
             look_interval: Duration::from_millis(25),
             lease_ttl: Duration::from_secs(5),
             ranges_max: 8,
@@ -72,6 +81,7 @@ impl OutboxSettings {
             trim_age: Duration::from_secs(7 * 86_400),
             trim_interval: Duration::from_secs(1),
             trim_bite: 500,
+            trim_round: Duration::from_secs(86_400),
         }
     }
 

@@ -15,6 +15,7 @@ use std::{
 use kilter_engine::{
     AccountId,
     agent::{Agent, run},
+    key_hash,
     wait::{Idle, WaitStrategy, waiter},
 };
 use kilter_io::{
@@ -22,8 +23,8 @@ use kilter_io::{
     kafka::{Admin, KafkaError, KafkaSettings, TopicReader, TopicValue},
     mysql::{InitLog, init},
     outbox::{
-        Admitted, Asked, Door, DoorError, DoorLimits, NewEvent, OutboxCounters, OutboxError,
-        OutboxSettings, Relay, mysql_door,
+        Admitted, Asked, Door, DoorError, DoorLimits, LogGuard, NewEvent, OutboxCounters,
+        OutboxError, OutboxSettings, Relay, mysql_door,
     },
 };
 use mysql::prelude::Queryable;
@@ -182,6 +183,34 @@ impl Front {
         }
     }
 
+    /// A door that was handed these before its threads began, and their answers in order.
+    pub fn after(
+        settings: &OutboxSettings,
+        events: Vec<NewEvent>,
+    ) -> (Self, Vec<Result<Admitted, DoorError>>) {
+        let (accept_idle, accepts) = waiter(WaitStrategy::Park);
+        let (send_idle, sends) = waiter(WaitStrategy::Park);
+        let clock = SystemClock::new();
+        let limits = DoorLimits::default();
+        let (door, acceptor, sender) = mysql_door(settings, limits, clock, accepts, sends).unwrap();
+        let (sender_of, answers) = mpsc::channel();
+        let count = events.len();
+        for (n, event) in events.into_iter().enumerate() {
+            let tell = sender_of.clone();
+            door.submit(event, move |answer| tell.send((n, answer)).unwrap())
+                .unwrap();
+        }
+        let front = Self {
+            door,
+            threads: vec![spawn(acceptor, accept_idle), spawn(sender, send_idle)],
+        };
+        let mut all: Vec<_> = (0..count)
+            .map(|_| answers.recv_timeout(LIMIT).expect("an answer"))
+            .collect();
+        all.sort_by_key(|(n, _)| *n);
+        (front, all.into_iter().map(|(_, answer)| answer).collect())
+    }
+
     /// A door that accepts and whose producing thread died.
     pub fn without_sender(settings: &OutboxSettings) -> Self {
         let (accept_idle, accepts) = waiter(WaitStrategy::Park);
@@ -212,6 +241,20 @@ impl Front {
 
     pub fn counters(&self) -> &OutboxCounters {
         self.door.counters()
+    }
+
+    /// Waits for a thread that ends by itself, and tells why it did.
+    pub fn failure(mut self) -> String {
+        until("a thread ends", || {
+            self.threads.iter().any(JoinHandle::is_finished)
+        });
+        self.door.close();
+        let ends = self.threads.drain(..).map(|thread| thread.join().unwrap());
+        let errors: Vec<String> = ends
+            .filter_map(Result::err)
+            .map(|e| e.to_string())
+            .collect();
+        errors.join("; ")
     }
 
     pub fn end(self) {
@@ -252,6 +295,24 @@ impl RelayThread {
         self.thread.is_finished()
     }
 
+    /// A guard of the log, on a thread.
+    pub fn guard(settings: &OutboxSettings) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let guard = LogGuard::new(settings.clone(), Arc::clone(&stop)).unwrap();
+        let (idle, _) = waiter(WaitStrategy::Park);
+        Self {
+            stop,
+            counters: Arc::default(),
+            thread: spawn(guard, idle),
+        }
+    }
+
+    /// Waits for one that ends by itself, and tells why it did.
+    pub fn failure(self) -> String {
+        until("the thread ends", || self.is_finished());
+        self.thread.join().unwrap().unwrap_err().to_string()
+    }
+
     /// Ends one that came to an error by itself.
     pub fn died(self) {
         assert!(self.thread.join().unwrap().is_err());
@@ -288,4 +349,41 @@ pub fn open(user: &str, account: Option<u64>) -> NewEvent {
             account_id: account.map(|id| AccountId::new(id).unwrap()),
         },
     }
+}
+
+/// A row as a crash leaves it: accepted, and nothing more.
+pub fn left(bed: &Bed, user: &str, id: &str, leg: &str, age_ms: i64) {
+    let event_id = if leg.is_empty() {
+        format!("{user}-{id}")
+    } else {
+        format!("leg:{leg}")
+    };
+    bed.run(&format!(
+        "INSERT INTO outbox_events (event_id, topic, partition_key, transaction_id, leg, payload, \
+         status, created_at, issued_at_ms, key_hash) VALUES ('{event_id}', '{}', '{user}', '{id}', \
+         '{leg}', '{{\"transactionId\":\"{id}\",\"userId\":\"{user}\",\"accountId\":{}}}', 'PENDING', \
+         UTC_TIMESTAMP(3) - INTERVAL {age_ms} * 1000 MICROSECOND, \
+         TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 - {age_ms}, {})",
+        bed.settings.kafka.commands,
+        &user[2..],
+        key_hash(user.as_bytes())
+    ));
+}
+
+/// What a node commits: offset and clock of the partition.
+pub fn commit(bed: &Bed, offset: u64, clock_ms: i64) {
+    let kafka = &bed.settings.kafka;
+    bed.run(&format!(
+        "REPLACE INTO consumer_offsets VALUES ('{}', '{}', 0, 0, 18446744073709551615, {offset}, \
+         UTC_TIMESTAMP(3), 1, {clock_ms}, 0, 0, 1, 1)",
+        kafka.group, kafka.commands
+    ));
+}
+
+/// The ledger entry of a row's record.
+pub fn answer(bed: &Bed, account: u64, id: &str, offset: u64) {
+    bed.run(&format!(
+        "INSERT INTO balance_transactions VALUES (1, 0, {offset}, 0, {account}, 'USDT', '{id}', 'DEPOSIT', \
+         1, 0, 1, 0, 0, 'FAILED', 'INSUFFICIENT_AVAILABLE', UTC_TIMESTAMP(3), 1, NULL, NULL, NULL)"
+    ));
 }

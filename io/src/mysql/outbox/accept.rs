@@ -5,7 +5,8 @@ use kilter_engine::{AccountId, Partition, partitioner::Partitioner};
 use super::{
     accounts::{Account, Accounts},
     insert::{Known, NewRow, by_names, insert, name_is},
-    lookup::entries_at,
+    lookup::entries_at_all,
+    place::Place,
     sequence::Sequence,
 };
 use crate::mysql::{
@@ -17,6 +18,7 @@ use crate::outbox::{
     Admitted, Asked, NewEvent, Outcome, Status,
     event::{OPEN_LEG, differing_fields, open_payload, open_transaction_id, request_hash},
 };
+use crate::rows::LedgerRow;
 
 /// A request, with the names that its rows have in every try.
 #[derive(Clone, Debug)]
@@ -89,11 +91,12 @@ pub(crate) struct Accepter {
 }
 
 impl Accepter {
-    pub(crate) fn new(topic: String, partitions: u32) -> Self {
+    /// Accepts for a topic of so many partitions, and remembers so many accounts.
+    pub(crate) fn new(topic: String, partitions: u32, accounts_max: usize) -> Self {
         Self {
             topic,
             partitions,
-            accounts: Accounts::default(),
+            accounts: Accounts::new(accounts_max),
             sequence: Sequence::default(),
             claims: Claims::default(),
         }
@@ -133,6 +136,8 @@ impl Accepter {
     }
 
     fn plan(&mut self, db: &mut Db, requests: &[Request]) -> Result<Vec<Plan>, MysqlError> {
+        // Each may bring an account by its id, and one by its user.
+        self.accounts.make_room(2 * requests.len());
         let mut ids = Vec::new();
         let mut users: Vec<&[u8]> = Vec::new();
         for request in requests {
@@ -197,7 +202,7 @@ impl Accepter {
         let ids: Vec<u64> = wishes.iter().map(|wish| wish.account_id.get()).collect();
         let users: Vec<&[u8]> = lost.iter().map(|index| requests[*index].user()).collect();
         // Not to be remembered: this transaction's own claims are not durable.
-        let mut seen = Accounts::default();
+        let mut seen = Accounts::new(ids.len() + users.len());
         let read = match lost.is_empty() {
             true => Vec::new(),
             false => seen.read(db, &ids, &users)?,
@@ -274,12 +279,14 @@ impl Accepter {
             true => Vec::new(),
             false => insert(db, &self.topic, &rows)?,
         };
+        let places: Vec<Place> = known.iter().flatten().filter_map(|it| it.sent).collect();
+        let entries = entries_at_all(db, &places)?;
         let mut verdicts = Vec::with_capacity(requests.len());
         for (index, (request, plan)) in requests.iter().zip(plans).enumerate() {
             // The last row of a request is the one that it is about.
             let row = of.iter().rposition(|of| *of == index);
             let found = row.and_then(|row| known[row].as_ref());
-            verdicts.push(verdict(db, request, plan, row.is_some(), found)?);
+            verdicts.push(verdict(db, request, plan, row.is_some(), found, &entries)?);
         }
         let made = rows
             .into_iter()
@@ -303,6 +310,7 @@ fn verdict(
     plan: &Plan,
     has_row: bool,
     known: Option<&Known>,
+    entries: &[LedgerRow],
 ) -> Result<Admitted, MysqlError> {
     let account_id = match (plan, &request.event.asked) {
         (Plan::Answer(answer), _) => return Ok(answer.clone()),
@@ -315,7 +323,7 @@ fn verdict(
     };
     match (&request.event.asked, known) {
         (Asked::Command { payload, .. }, Some(known)) => {
-            compare(db, request, account_id, payload, known)
+            Ok(compare(request, account_id, payload, known, entries))
         }
         (Asked::Command { .. }, None) => Ok(Admitted::Accepted {
             event_id: request.event_id.clone(),
@@ -368,12 +376,12 @@ fn settled<'a>(
 
 /// A retry, or something else under a used id.
 fn compare(
-    db: &mut Db,
     request: &Request,
     account_id: AccountId,
     payload: &str,
     known: &Known,
-) -> Result<Admitted, MysqlError> {
+    entries: &[LedgerRow],
+) -> Admitted {
     let same_bytes = known.request_hash.as_deref() == Some(&request_hash(payload)[..]);
     let differs = match &known.payload {
         _ if same_bytes => Some(Vec::new()),
@@ -381,27 +389,32 @@ fn compare(
         None => None,
     };
     if differs.as_ref().is_none_or(|differs| !differs.is_empty()) {
-        return Ok(Admitted::Conflict {
+        return Admitted::Conflict {
             event_id: known.event_id.clone(),
             differs: differs.unwrap_or_default(),
-        });
+        };
     }
     let transaction_id = match &request.event.asked {
-        Asked::Command { transaction_id, .. } => transaction_id.as_bytes(),
-        Asked::Open { .. } => &[],
+        Asked::Command { transaction_id, .. } => transaction_id.as_str(),
+        Asked::Open { .. } => "",
     };
     let outcome = match known.sent {
-        Some(position) => {
-            let entries = entries_at(db, position, transaction_id)?;
-            Some(Outcome::of(entries)).filter(|outcome| outcome.status != Status::Pending)
+        Some(place) => {
+            let own = entries.iter().filter(|entry| {
+                (entry.generation, entry.partition, entry.offset) == place
+                    && entry.transaction_id == transaction_id
+            });
+            Some(Outcome::of(own.cloned().collect()))
+                .filter(|outcome| outcome.status != Status::Pending)
         }
+        None if known.is_sent => None,
         None => Some(Outcome::bare(Status::Pending)),
     };
-    Ok(Admitted::Duplicate {
+    Admitted::Duplicate {
         event_id: Some(known.event_id.clone()),
         account_id,
         outcome,
-    })
+    }
 }
 
 /// Somebody else claims ids of our choice at the same moment; passes by itself.

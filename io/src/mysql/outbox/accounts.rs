@@ -10,9 +10,6 @@ use crate::mysql::{
     rows::hex,
 };
 
-/// How many bindings are remembered.
-const REMEMBERED_MAX: usize = 1 << 18;
-
 /// A row of `accounts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
@@ -23,12 +20,29 @@ pub(super) struct Account {
 
 /// Bindings that were seen. A binding never changes, so that one that was seen holds for ever; that
 /// there is none may change any time, and is asked again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Accounts {
     users: HashMap<u64, Box<[u8]>>,
+    max: usize,
 }
 
 impl Accounts {
+    /// Remembers about so many bindings: what one batch reads is always kept for that batch.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            users: HashMap::new(),
+            max,
+        }
+    }
+
+    /// Makes room for what a batch is about to read. Never within a batch: one that was told apart by
+    /// what is remembered needs it until its end.
+    pub(super) fn make_room(&mut self, count: usize) {
+        if self.users.len() + count > self.max {
+            self.users.clear();
+        }
+    }
+
     /// The user of an account, if it was seen.
     pub(super) fn user_of(&self, account_id: u64) -> Option<&[u8]> {
         self.users.get(&account_id).map(|user| &**user)
@@ -61,9 +75,6 @@ impl Accounts {
             .conn
             .query(parts.join(" UNION ALL "))
             .map_err(failed("read accounts"))?;
-        if self.users.len() + rows.len() > REMEMBERED_MAX {
-            self.users.clear();
-        }
         let account = |(id, user, is_active): (u64, Vec<u8>, bool)| {
             self.users.insert(id, user.clone().into());
             Account {

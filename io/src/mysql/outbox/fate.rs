@@ -1,10 +1,13 @@
 //! Whether an event that was sent late took effect, or expired for good.
 
-use kilter_engine::{Partition, partitioner::Partitioner};
+use kilter_engine::partitioner::Partitioner;
 use mysql::prelude::Queryable;
 use serde::Deserialize;
 
-use super::{lookup::entry_of, open::OpenEvent};
+use super::{
+    open::OpenEvent,
+    place::{Place, Wanted, find},
+};
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
@@ -47,6 +50,27 @@ impl Window {
         !is_near(now_ms) || !record_ms.is_none_or(is_near)
     }
 
+    /// Between which times, in ms since 1970, an issue was answered if it was, or what it is a
+    /// duplicate of.
+    pub(super) fn around(&self, issued_at_ms: i64) -> (i64, i64) {
+        let before = self.longest_ms.saturating_mul(2);
+        (
+            issued_at_ms.saturating_sub(before),
+            issued_at_ms.saturating_add(self.longest_ms),
+        )
+    }
+
+    /// Past which committed clock no copy of an issue can take effect.
+    pub(super) fn expires_ms(&self, issued_at_ms: i64) -> i64 {
+        issued_at_ms.saturating_add(self.longest_ms / 2)
+    }
+
+    /// Whether an issue of now is safe whatever comes of older ones that have not taken effect up to
+    /// this committed clock: its id is then still known when the last of its own copies expires.
+    pub(crate) fn remembers(&self, clock_ms: i64, now_ms: i64) -> bool {
+        clock_ms.saturating_add(self.shortest_ms) >= now_ms.saturating_add(self.longest_ms / 2)
+    }
+
     /// Whether an event that is not sent yet would hardly arrive in time.
     pub(crate) fn is_stale(&self, issued_at_ms: i64, now_ms: i64) -> bool {
         now_ms - issued_at_ms > self.shortest_ms / 2
@@ -56,12 +80,14 @@ impl Window {
 /// What became of an event whose issue is old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The ledger has it.
-    Landed,
+    /// It took effect; where, unless it opened an account, which has no entry.
+    Landed(Option<Place>),
     /// The ledger lacks it, and no copy of this issue can take effect any more.
     Expired,
     /// Neither is certain yet.
     Open,
+    /// Its payload is no command any more, so nobody can tell, or send it.
+    Unreadable,
 }
 
 /// Decides fates by what is committed.
@@ -73,10 +99,15 @@ pub(crate) struct Judge {
     pub(crate) partitions: u32,
 }
 
-#[derive(Deserialize)]
-struct Named {
-    #[serde(rename = "accountId")]
-    account_id: u64,
+/// The account that a command names.
+pub(super) fn account_in(payload: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "accountId")]
+        account_id: u64,
+    }
+    let named: Named = serde_json::from_str(payload).ok()?;
+    Some(named.account_id)
 }
 
 impl Judge {
@@ -88,50 +119,64 @@ impl Judge {
         window: &Window,
         event: &OpenEvent,
     ) -> Result<Fate, MysqlError> {
-        let partitions = known_log(db)?.map_or(self.partitions, |log| log.partitions);
-        let partition = Partitioner::Murmur2.partition(&event.user, partitions);
-        let clock_ms: Option<i64> = db
-            .conn
-            .exec_first(
-                "SELECT clock_ms FROM consumer_offsets WHERE consumer_group = ? AND topic = ? \
-                 AND `partition` = ? AND first_hash <= ? AND last_hash >= ?",
-                (
-                    &self.group,
-                    &self.topic,
-                    Partition::new(partition).get(),
-                    event.key_hash,
-                    event.key_hash,
-                ),
-            )
-            .map_err(failed("read the committed clock"))?;
-        if self.has_landed(db, event)? {
-            return Ok(Fate::Landed);
+        let Some(account_id) = account_in(&event.payload) else {
+            return Ok(Fate::Unreadable);
+        };
+        let clock_ms = self.clock_ms(db, &event.user, event.key_hash)?;
+        if let Some(place) = self.landed(db, window, event, account_id)? {
+            return Ok(Fate::Landed(place));
         }
-        let limit_ms = event.issued_at_ms.saturating_add(window.longest_ms / 2);
+        let limit_ms = window.expires_ms(event.issued_at_ms);
         Ok(match clock_ms {
             Some(clock_ms) if clock_ms > limit_ms => Fate::Expired,
             _ => Fate::Open,
         })
     }
 
-    fn has_landed(&self, db: &mut Db, event: &OpenEvent) -> Result<bool, MysqlError> {
-        let named: Named =
-            serde_json::from_str(&event.payload).map_err(|error| MysqlError::Corrupt {
-                what: format!("the payload of event {}: {error}", event.event_id),
-            })?;
+    /// The committed clock of a user's partition.
+    pub(crate) fn clock_ms(
+        &self,
+        db: &mut Db,
+        user: &[u8],
+        key_hash: u64,
+    ) -> Result<Option<i64>, MysqlError> {
+        let partitions = known_log(db)?.map_or(self.partitions, |log| log.partitions);
+        let partition = Partitioner::Murmur2.partition(user, partitions);
+        db.conn
+            .exec_first(
+                "SELECT clock_ms FROM consumer_offsets WHERE consumer_group = ? AND topic = ? \
+                 AND `partition` = ? AND first_hash <= ? AND last_hash >= ?",
+                (&self.group, &self.topic, partition, key_hash, key_hash),
+            )
+            .map_err(failed("read the committed clock"))
+    }
+
+    /// Whether an event took effect, and where.
+    fn landed(
+        &self,
+        db: &mut Db,
+        window: &Window,
+        event: &OpenEvent,
+        account_id: u64,
+    ) -> Result<Option<Option<Place>>, MysqlError> {
         if event.leg == OPEN_LEG.as_bytes() {
             let active: Option<u32> = db
                 .conn
                 .exec_first(
                     "SELECT 1 FROM accounts WHERE id = ? AND state = 'ACTIVE'",
-                    (named.account_id,),
+                    (account_id,),
                 )
                 .map_err(failed("read accounts"))?;
-            return Ok(active.is_some());
+            return Ok(active.map(|_| None));
         }
-        let leg = Some(event.leg.as_slice()).filter(|leg| !leg.is_empty());
-        let found = entry_of(db, named.account_id, &event.transaction_id, leg)?;
-        Ok(found.is_some())
+        let wanted = Wanted {
+            account_id,
+            user: &event.user,
+            transaction_id: &event.transaction_id,
+            leg: &event.leg,
+            issued_at_ms: event.issued_at_ms,
+        };
+        Ok(find(db, window, Some(self.partitions), &wanted)?.map(Some))
     }
 }
 
@@ -153,5 +198,7 @@ mod tests {
         assert!(window.is_late(10_000, 10_000, Some(8_999)));
         assert!(!window.is_stale(10_000, 12_000));
         assert!(window.is_stale(10_000, 12_001));
+        assert!(!window.remembers(9_999, 10_000));
+        assert!(window.remembers(10_000, 10_000));
     }
 }

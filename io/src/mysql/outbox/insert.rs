@@ -3,6 +3,7 @@
 use kilter_engine::key_hash;
 use mysql::{Row, prelude::Queryable};
 
+use super::place::Place;
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
@@ -31,8 +32,9 @@ pub(crate) struct Known {
     pub(crate) event_id: String,
     pub(crate) request_hash: Option<Vec<u8>>,
     pub(crate) payload: Option<String>,
-    /// Generation, partition and offset of the last issue, if the log acknowledged it.
-    pub(crate) sent: Option<(u32, u32, u64)>,
+    pub(crate) is_sent: bool,
+    /// Where the log acknowledged the last issue, or where it was found to have landed.
+    pub(crate) sent: Option<Place>,
 }
 
 /// Makes rows, in their order. For each, the one that was there before under its name; `None` if it
@@ -128,7 +130,7 @@ pub(super) fn by_names(db: &mut Db, names: &[String]) -> Result<Vec<Named>, Mysq
         .conn
         .query(format!(
             "SELECT partition_key, transaction_id, leg, event_id, request_hash, payload, \
-             sent_generation, sent_partition, sent_offset \
+             sent_generation, sent_partition, sent_offset, status = 'SENT' \
              FROM outbox_events FORCE INDEX (name) WHERE {}",
             names.join(" OR ")
         ))
@@ -145,8 +147,9 @@ pub(super) fn by_names(db: &mut Db, names: &[String]) -> Result<Vec<Named>, Mysq
                 Option<u32>,
                 Option<u32>,
                 Option<u64>,
+                bool,
             );
-            let (user, transaction_id, leg, event_id, request_hash, payload, g, p, o): Cells =
+            let (user, transaction_id, leg, event_id, request_hash, payload, g, p, o, is_sent): Cells =
                 mysql::from_row_opt(row)
                     .map_err(mysql::Error::from)
                     .map_err(failed)?;
@@ -154,6 +157,7 @@ pub(super) fn by_names(db: &mut Db, names: &[String]) -> Result<Vec<Named>, Mysq
                 event_id,
                 request_hash,
                 payload,
+                is_sent,
                 sent: g.zip(p).zip(o).map(|((g, p), o)| (g, p, o)),
             };
             Ok((user, transaction_id, leg, known))

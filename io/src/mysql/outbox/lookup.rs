@@ -2,6 +2,10 @@
 
 use mysql::{Row, prelude::Queryable};
 
+use super::{
+    fate::{Window, account_in},
+    place::{Place, Wanted, find},
+};
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
@@ -12,51 +16,50 @@ use crate::mysql::{
 use crate::outbox::{LegState, Lookup, LookupError, Outcome, Status, TransactionState};
 use crate::rows::LedgerRow;
 
-/// Generation, partition and offset of a record.
-type Place = (u32, u32, u64);
+/// How many records' entries are read in one statement.
+const PLACES_A_STATEMENT: usize = 200;
+
+/// The window that counts while no node has started, in ms.
+const NO_WINDOW_MS: u64 = 86_400_000;
 
 /// The ledger entries of the record at a place, if they are of this transaction id.
 pub(super) fn entries_at(
     db: &mut Db,
-    (generation, partition, offset): Place,
+    place: Place,
     transaction_id: &[u8],
 ) -> Result<Vec<LedgerRow>, MysqlError> {
-    const WHAT: &str = "read the ledger";
-    let rows: Vec<Row> = db
-        .conn
-        .query(format!(
-            "SELECT {ENTRY} FROM balance_transactions AS t FORCE INDEX (PRIMARY) {JOIN} \
-             WHERE t.generation = {generation} AND t.`partition` = {partition} \
-             AND t.`offset` = {offset} AND t.transaction_id = x'{}' ORDER BY t.posting",
-            hex(transaction_id)
-        ))
-        .map_err(failed(WHAT))?;
-    rows.into_iter()
-        .map(|row| entry(Cells::of(row, WHAT)))
-        .collect()
+    let mut entries = entries_at_all(db, &[place])?;
+    entries.retain(|entry| entry.transaction_id.as_bytes() == transaction_id);
+    Ok(entries)
 }
 
-/// Where an account's ledger entry of a transaction id, or of a leg, comes from.
-pub(super) fn entry_of(
-    db: &mut Db,
-    account_id: u64,
-    transaction_id: &[u8],
-    leg: Option<&[u8]>,
-) -> Result<Option<Place>, MysqlError> {
-    let which = match leg {
-        Some(leg) => format!("leg = x'{}'", hex(leg)),
-        // Legs carry the client's id, too.
-        None => "type NOT IN ('CREDIT', 'REFUND')".into(),
-    };
-    db.conn
-        .query_first(format!(
-            "SELECT generation, `partition`, `offset` FROM balance_transactions \
-             FORCE INDEX (account) WHERE account_id = {account_id} \
-             AND transaction_id = x'{}' AND {which} ORDER BY generation, `partition`, `offset` \
-             LIMIT 1",
-            hex(transaction_id)
-        ))
-        .map_err(failed("read the ledger"))
+/// The ledger entries of the records at some places, those of one record by posting.
+pub(super) fn entries_at_all(db: &mut Db, places: &[Place]) -> Result<Vec<LedgerRow>, MysqlError> {
+    const WHAT: &str = "read the ledger";
+    let mut entries = Vec::new();
+    for places in places.chunks(PLACES_A_STATEMENT) {
+        let places: Vec<String> = places
+            .iter()
+            .map(|(generation, partition, offset)| {
+                format!(
+                    "(t.generation = {generation} AND t.`partition` = {partition} \
+                     AND t.`offset` = {offset})"
+                )
+            })
+            .collect();
+        let rows: Vec<Row> = db
+            .conn
+            .query(format!(
+                "SELECT {ENTRY} FROM balance_transactions AS t FORCE INDEX (PRIMARY) {JOIN} \
+                 WHERE {} ORDER BY t.generation, t.`partition`, t.`offset`, t.posting",
+                places.join(" OR ")
+            ))
+            .map_err(failed(WHAT))?;
+        for row in rows {
+            entries.push(entry(Cells::of(row, WHAT))?);
+        }
+    }
+    Ok(entries)
 }
 
 /// Looks transaction ids up in a MySQL store. Connects when it is asked, and again after a failure.
@@ -164,31 +167,37 @@ impl TransactionLookup {
     }
 
     fn outcome(&self, db: &mut Db, row: &Sought) -> Result<Outcome, MysqlError> {
-        let Some(place) = row.place.filter(|_| row.is_sent) else {
+        if !row.is_sent {
             return Ok(Outcome::bare(Status::Pending));
-        };
-        let entries = entries_at(db, place, &row.transaction_id)?;
-        if !entries.is_empty() {
-            return Ok(Outcome::of(entries));
         }
-        if !self.is_past(db, place, row.key_hash)? {
-            return Ok(Outcome::bare(Status::Pending));
+        if let Some(place) = row.place {
+            let entries = entries_at(db, place, &row.transaction_id)?;
+            if !entries.is_empty() {
+                return Ok(Outcome::of(entries));
+            }
+            if !self.is_past(db, place, row.key_hash)? {
+                return Ok(Outcome::bare(Status::Pending));
+            }
         }
         // Another copy may have been first. From here on, nothing that is missing can still come
         // of this one: the offset was read before the ledger.
-        let entries = match entry_place(db, row)? {
+        let first = entry_place(db, row)?.or(row.place);
+        let entries = match first {
             Some(first) => entries_at(db, first, &row.transaction_id)?,
-            None => entries_at(db, place, &row.transaction_id)?,
+            None => Vec::new(),
         };
         Ok(match entries.is_empty() {
             false => Outcome::of(entries),
             // What expired is issued anew; a leg has to end some day.
-            true if row.is_late || !row.leg.is_empty() => Outcome::bare(Status::Pending),
+            true if row.is_late || !row.leg.is_empty() || row.place.is_none() => {
+                Outcome::bare(Status::Pending)
+            }
             true => Outcome::bare(Status::Refused),
         })
     }
 
-    /// Whether a place is committed for this key.
+    /// Whether a place is committed for this key. What an older log had and was not committed is
+    /// sent again when the next one is adopted.
     fn is_past(
         &self,
         db: &mut Db,
@@ -203,21 +212,42 @@ impl TransactionLookup {
                 (&self.group, &self.topic, partition, key_hash, key_hash),
             )
             .map_err(failed("read its offsets"))?;
-        Ok(committed.is_some_and(|committed| committed > (generation, offset)))
+        Ok(match committed {
+            Some(committed) => committed > (generation, offset),
+            None => super::sent::generation(db)? > generation,
+        })
     }
 }
 
-/// The entry of a row by its user's account, of which he has one.
+/// Where a row's entry is. A credit may be entered under an account that nobody has, so the account
+/// is the one that its command names; trimmed, the one that its user has.
 fn entry_place(db: &mut Db, row: &Sought) -> Result<Option<Place>, MysqlError> {
-    let account: Option<u64> = db
+    let payload: Option<Option<String>> = db
         .conn
-        .exec_first("SELECT id FROM accounts WHERE user_id = ?", (&row.user,))
-        .map_err(failed("read accounts"))?;
-    let leg = Some(row.leg.as_slice()).filter(|leg| !leg.is_empty());
-    match account {
-        Some(account) => entry_of(db, account, &row.transaction_id, leg),
-        None => Ok(None),
-    }
+        .exec_first(
+            "SELECT payload FROM outbox_events WHERE event_id = ?",
+            (&row.event_id,),
+        )
+        .map_err(failed("look for events"))?;
+    let account = match payload.flatten().as_deref().and_then(account_in) {
+        Some(account) => Some(account),
+        None => db
+            .conn
+            .exec_first("SELECT id FROM accounts WHERE user_id = ?", (&row.user,))
+            .map_err(failed("read accounts"))?,
+    };
+    let Some(account_id) = account else {
+        return Ok(None);
+    };
+    let wanted = Wanted {
+        account_id,
+        user: &row.user,
+        transaction_id: &row.transaction_id,
+        leg: &row.leg,
+        issued_at_ms: row.issued_at_ms,
+    };
+    let window = Window::read(db, NO_WINDOW_MS)?;
+    find(db, &window, None, &wanted)
 }
 
 fn sought(db: &mut Db, which: &str) -> Result<Vec<Sought>, MysqlError> {

@@ -24,7 +24,7 @@ pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsen
         .conn
         .query(format!(
             "SELECT id, partition_key, event_id FROM outbox_events FORCE INDEX (open_events) \
-             WHERE open_hash IN ({}) AND status <> 'SENT' ORDER BY open_hash, id LIMIT {most}",
+             WHERE open_hash IN ({}) AND status <> 'SENT' AND sent_offset IS NULL ORDER BY open_hash, id LIMIT {most}",
             hashes.join(",")
         ))
         .map_err(failed("look for older events"))?;
@@ -42,10 +42,15 @@ pub(crate) struct OpenEvent {
     pub(crate) leg: Vec<u8>,
     pub(crate) payload: String,
     pub(crate) issued_at_ms: i64,
+    /// How often it was issued; 0 for a leg that was never handed over.
     pub(crate) issues: u32,
     pub(crate) key_hash: u64,
     /// Whether the log has it, late.
     pub(crate) is_sent: bool,
+    /// Whether it shows as FAILED.
+    pub(crate) is_failed: bool,
+    /// Whether the log has it and nobody here can tell what came of it: it is an operator's.
+    pub(crate) is_given_up: bool,
     /// Whether nobody else is about to send it: a leg, or old enough.
     pub(crate) is_due: bool,
 }
@@ -71,7 +76,7 @@ pub(crate) fn page(
         .conn
         .query(format!(
             "SELECT id, event_id, partition_key, transaction_id, leg, COALESCE(payload, ''), \
-             issued_at_ms, issues, key_hash, status = 'SENT', \
+             issued_at_ms, issues, key_hash, status, sent_offset IS NOT NULL, \
              leg NOT IN ('', 'OPEN') OR created_at <= UTC_TIMESTAMP(3) - INTERVAL {delay_us} \
              MICROSECOND FROM outbox_events FORCE INDEX (open_events) \
              WHERE open_hash BETWEEN {first} AND {} AND (open_hash > {} OR id > {}) \
@@ -93,6 +98,7 @@ pub(crate) fn page(
                 i64,
                 u32,
                 u64,
+                String,
                 bool,
                 bool,
             );
@@ -109,11 +115,42 @@ pub(crate) fn page(
                 issued_at_ms: cells.6,
                 issues: cells.7,
                 key_hash: cells.8,
-                is_sent: cells.9,
-                is_due: cells.10,
+                is_sent: cells.9 == "SENT",
+                is_failed: cells.9 == "FAILED",
+                is_given_up: cells.9 == "FAILED" && cells.10,
+                is_due: cells.11,
             })
         })
         .collect()
+}
+
+/// Issues those that never were, which are legs as their epochs left them: from now on their time
+/// counts. Durable before any copy exists, so that all copies are of one issue. Returns whether it
+/// was this call for all of them; else they are to be read again.
+pub(crate) fn stamp(
+    db: &mut Db,
+    events: &mut [OpenEvent],
+    now_ms: i64,
+) -> Result<bool, MysqlError> {
+    let new: Vec<&mut OpenEvent> = events.iter_mut().filter(|it| it.issues == 0).collect();
+    if new.is_empty() {
+        return Ok(true);
+    }
+    let ids: Vec<String> = new.iter().map(|event| event.id.to_string()).collect();
+    db.run(
+        "issue legs",
+        &format!(
+            "UPDATE outbox_events SET issues = 1, issued_at_ms = {now_ms} WHERE id IN ({}) \
+             AND issues = 0",
+            ids.join(",")
+        ),
+    )?;
+    let by_us = db.conn.affected_rows() == new.len() as u64;
+    for event in new {
+        event.issues = 1;
+        event.issued_at_ms = now_ms;
+    }
+    Ok(by_us)
 }
 
 /// What is left in some ranges.

@@ -1,6 +1,9 @@
 //! One walk over the open rows of the ranges held.
 
-use std::{sync::atomic::Ordering, time::Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use kilter_engine::{HashRange, clock::Clock};
 
@@ -9,13 +12,19 @@ use crate::{
     kafka::{Event, NotHanded},
     mysql::{
         Db,
-        outbox::{Cursor, Fate, OpenEvent, Window, issue_anew, land, page},
+        outbox::{Cursor, Fate, OpenEvent, Window, fail, issue_anew, land, page, stamp},
     },
-    outbox::OutboxError,
+    outbox::{OutboxError, acceptor::describe},
 };
 
 /// How many rows are read at once.
 const PAGE: usize = 500;
+
+/// The longest pause between two walks that move nothing.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
+/// For how long a row is left alone whose fate could not be looked up.
+const JUDGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far a walk is.
 #[derive(Debug)]
@@ -24,6 +33,9 @@ pub(super) struct Walk {
     cursor: Cursor,
     /// The users of the hash at the cursor; more than one only if their hashes collide.
     users: Vec<(Vec<u8>, Pace)>,
+    /// How many rows it saw, and of how many it could do anything about.
+    seen: usize,
+    moved: u64,
 }
 
 /// How a walk meets the next row of a user.
@@ -43,6 +55,8 @@ impl Walk {
             ranges,
             cursor: Cursor::default(),
             users: Vec::new(),
+            seen: 0,
+            moved: 0,
         }
     }
 
@@ -67,6 +81,10 @@ impl Walk {
 impl<C: Clock> Relay<C> {
     /// One page of a walk, or the beginning of one when it is time. Returns how many rows it saw.
     pub(super) fn step(&mut self, db: &mut Db, window: &Window) -> Result<usize, OutboxError> {
+        if self.is_full() {
+            // The walk goes on where it is as soon as something is acknowledged.
+            return Ok(0);
+        }
         if self.walk.is_none() && self.look.is_due() {
             self.walk = Some(Walk::over(self.leases.ranges()));
         }
@@ -77,29 +95,73 @@ impl<C: Clock> Relay<C> {
         if self.leases.ranges().is_empty() {
             return Ok(0);
         }
+        let stepped = self.page_of(db, window, &mut walk);
+        match &stepped {
+            // Whatever failed is passed over in this walk.
+            Err(OutboxError::Mysql(error)) if error.is_passing() => {}
+            Err(_) => return stepped,
+            Ok(_) if walk.ranges.is_empty() => {
+                self.look_again(&walk);
+                return stepped;
+            }
+            Ok(_) => {}
+        }
+        self.walk = Some(walk);
+        stepped
+    }
+
+    fn page_of(
+        &mut self,
+        db: &mut Db,
+        window: &Window,
+        walk: &mut Walk,
+    ) -> Result<usize, OutboxError> {
         let Some(range) = walk.ranges.first().copied() else {
             return Ok(0);
         };
         let delay_us = self.settings.relay_delay.as_micros() as u64;
-        let events = page(db, range, walk.cursor, delay_us, PAGE)?;
+        let mut events = page(db, range, walk.cursor, delay_us, PAGE)?;
+        if !stamp(db, &mut events, self.clock.wall_ms())? {
+            return Ok(events.len());
+        }
         for event in &events {
-            if self.in_flight.len() >= self.settings.in_flight_max {
-                // The next walk begins at the front: what is in flight is passed over quickly.
-                return Ok(0);
+            if self.is_full() {
+                return Ok(events.len());
             }
             let pace = *walk.pace(event);
-            let pace = self.meet(db, window, event.clone(), pace)?;
-            *walk.pace(event) = pace;
+            let moved = self.moved;
+            let met = self.meet(db, window, event.clone(), pace);
+            // One that failed before it was handed over must not be overtaken.
+            let on_error = if event.is_sent { pace } else { Pace::Stays };
+            *walk.pace(event) = *met.as_ref().unwrap_or(&on_error);
+            walk.seen += 1;
+            walk.moved += self.moved - moved;
+            met?;
         }
         if events.len() < PAGE {
             walk.ranges.remove(0);
             walk.cursor = Cursor::default();
             walk.users.clear();
         }
-        if !walk.ranges.is_empty() {
-            self.walk = Some(walk);
-        }
         Ok(events.len())
+    }
+
+    /// When the next walk begins: later and later while many rows are there and none moves.
+    fn look_again(&mut self, walk: &Walk) {
+        let is_stuck = walk.seen >= PAGE && walk.moved == 0;
+        let usual = self.settings.look_interval;
+        let pause = match is_stuck {
+            true => (self.look.interval * 2).min(LOOK_MAX).max(usual),
+            false => usual,
+        };
+        self.look.interval = pause;
+        if is_stuck {
+            self.look.after(pause);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.in_flight.len() >= self.settings.in_flight_max
     }
 
     /// Does what is to be done about one row; the pace for the user's next one.
@@ -110,6 +172,9 @@ impl<C: Clock> Relay<C> {
         mut event: OpenEvent,
         pace: Pace,
     ) -> Result<Pace, OutboxError> {
+        if event.is_given_up {
+            return Ok(pace);
+        }
         if event.is_sent {
             // It is in the log, whatever comes of it: nobody waits for it.
             self.judge(db, window, &mut event)?;
@@ -117,6 +182,10 @@ impl<C: Clock> Relay<C> {
         }
         if self.in_flight.contains_key(&event.id) {
             return Ok(Pace::Goes);
+        }
+        if event.payload.is_empty() {
+            self.give_up(db, &event)?;
+            return Ok(pace);
         }
         let is_held = self
             .held_back
@@ -126,11 +195,22 @@ impl<C: Clock> Relay<C> {
             return Ok(Pace::Stays);
         }
         if window.is_stale(event.issued_at_ms, self.clock.wall_ms())
-            && self.judge(db, window, &mut event)? == Fate::Landed
+            && let Fate::Landed(_) | Fate::Unreadable = self.judge(db, window, &mut event)?
         {
             return Ok(pace);
         }
         self.produce(db, &event)
+    }
+
+    /// What nobody can send as it is does not stand in its user's way.
+    fn give_up(&mut self, db: &mut Db, event: &OpenEvent) -> Result<(), OutboxError> {
+        if !event.is_failed {
+            let name = &event.event_id;
+            tracing::error!(event = name, "its payload is no command: it is never sent");
+            fail(db, event, "its payload is no command, so it cannot be sent")?;
+            self.moved += 1;
+        }
+        Ok(())
     }
 
     /// Looks the fate of an old event up, now and then, and acts on it.
@@ -140,22 +220,41 @@ impl<C: Clock> Relay<C> {
         window: &Window,
         event: &mut OpenEvent,
     ) -> Result<Fate, OutboxError> {
-        let interval = self.settings.judge_interval;
-        let was_judged = self.judged.get(&event.id);
-        if !self.settings.ledger || was_judged.is_some_and(|at| at.elapsed() < interval) {
+        let now = Instant::now();
+        let is_early = self.judged.get(&event.id).is_some_and(|until| now < *until);
+        if !self.settings.ledger || is_early {
             return Ok(Fate::Open);
         }
-        let fate = self.judge.fate(db, window, event)?;
-        match fate {
-            Fate::Landed => land(db, event)?,
-            Fate::Open => {
-                self.judged.insert(event.id, Instant::now());
+        let fate = match self.judge.fate(db, window, event) {
+            Ok(fate) => fate,
+            Err(error) if error.is_passing() => {
+                let why = describe(&error);
+                tracing::warn!(event = event.event_id, "its fate is looked up later: {why}");
+                self.judged.insert(event.id, now + JUDGE_PAUSE);
+                self.counters.store_retries.fetch_add(1, Ordering::Relaxed);
+                return match error.is_lost() {
+                    true => Err(error.into()),
+                    false => Ok(Fate::Open),
+                };
             }
+            Err(error) => return Err(error.into()),
+        };
+        match fate {
+            Fate::Landed(place) => {
+                land(db, event, place)?;
+                self.moved += 1;
+            }
+            Fate::Open => {
+                let until = Instant::now() + self.settings.judge_interval;
+                self.judged.insert(event.id, until);
+            }
+            Fate::Unreadable => self.give_up(db, event)?,
             Fate::Expired => {
                 let now_ms = self.clock.wall_ms();
                 if issue_anew(db, event, now_ms)? {
                     tracing::info!(event = event.event_id, "issued anew: it had expired");
                     self.counters.issued_anew.fetch_add(1, Ordering::Relaxed);
+                    self.moved += 1;
                     event.issues += 1;
                     event.issued_at_ms = now_ms;
                 }
@@ -178,9 +277,11 @@ impl<C: Clock> Relay<C> {
                 let issue = InFlight {
                     issues: event.issues,
                     issued_at_ms: event.issued_at_ms,
+                    is_leg: !matches!(event.leg.as_slice(), b"" | b"OPEN"),
                     since: Instant::now(),
                 };
                 self.in_flight.insert(event.id, issue);
+                self.moved += 1;
                 self.counters.relayed.fetch_add(1, Ordering::Relaxed);
                 Pace::Goes
             }
