@@ -29,6 +29,9 @@ use self::{gap::Gap, waiting::Waiting};
 /// How long to wait for a result before looking at everything else.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long nothing may come before brokers are asked whether they are there.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// The first and the longest pause before brokers that are away are asked again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -80,6 +83,7 @@ impl Follower {
             is_needless,
             stop: Arc::clone(&stop),
             pause: BACKOFF_FIRST,
+            heard: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name("results".into())
@@ -113,6 +117,8 @@ struct Work {
     feed: Option<Feeding>,
     stop: Arc<AtomicBool>,
     pause: Duration,
+    /// When something was heard of brokers.
+    heard: Instant,
 }
 
 impl Work {
@@ -150,6 +156,7 @@ impl Work {
         let until = Instant::now() + LOOK_INTERVAL;
         while let Some(result) = reader.next(until.saturating_duration_since(Instant::now()))? {
             self.pause = BACKOFF_FIRST;
+            self.heard = Instant::now();
             (self.hear)(&result);
             if let Some(feed) = &mut self.feed {
                 feed.take(&result)?;
@@ -157,6 +164,11 @@ impl Work {
             if Instant::now() >= until {
                 break;
             }
+        }
+        if self.heard.elapsed() >= SILENCE {
+            self.heard = Instant::now();
+            // A client that has lost its brokers for good is replaced.
+            reader.ask()?;
         }
         if let Some(feed) = &mut self.feed {
             feed.offer_committed(reader)?;

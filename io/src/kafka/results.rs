@@ -123,6 +123,15 @@ impl ResultsReader {
         self.0.begin_at_start();
     }
 
+    /// As [`TopicReader::ask`].
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn ask(&self) -> Result<(), KafkaError> {
+        self.0.ask()
+    }
+
     /// As [`TopicReader::is_past`].
     pub fn is_past(&self, ends: &[(i32, i64)]) -> Option<bool> {
         self.0.is_past(ends)

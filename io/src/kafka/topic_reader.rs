@@ -244,6 +244,18 @@ impl TopicReader {
         }
     }
 
+    /// Asks a broker something, because nothing comes: a client may have lost its brokers for good.
+    ///
+    /// # Errors
+    ///
+    /// When none answers.
+    pub fn ask(&self) -> Result<(), KafkaError> {
+        let found = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT);
+        found.map(drop).map_err(failed("find a broker"))
+    }
+
     /// Calls `each` with every record up to where the topic ended when the reader was made.
     ///
     /// # Errors
