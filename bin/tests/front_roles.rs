@@ -264,3 +264,135 @@ fn a_process_without_anything_to_do_says_so() {
     assert!(!output.status.success());
     assert!(text(&output).contains("HMAC_SECRET"), "{}", text(&output));
 }
+
+/// How long a stop may take when nothing is away: what each part of it is given at most.
+const STOP_MAX: Duration = Duration::from_secs(13);
+
+#[test]
+fn who_watches_does_not_hold_up_a_stop() {
+    let Some(servers) = Servers::new("who_watches_does_not_hold_up_a_stop") else {
+        return;
+    };
+    servers.init();
+    let node = servers.serve_ready(&[]);
+    let mut rest = rest_of(&node);
+    let watching: Vec<_> = (0..3)
+        .map(|_| rest.watch("/api/v1/results").unwrap())
+        .collect();
+    node.wait_for("the watchers", |node| {
+        node.log().matches("results are watched").count() == 3
+    });
+    open(&mut rest, 1);
+    let watching = watching.into_iter().map(|mut watched| {
+        let first = watched.lines(1).unwrap();
+        assert_eq!(first[0]["entry"]["type"], "OPEN", "{first:?}");
+        watched
+    });
+    let watching: Vec<_> = watching.collect();
+    let start = Instant::now();
+    node.stop();
+    assert!(start.elapsed() < STOP_MAX, "{:?}", start.elapsed());
+    for mut watched in watching {
+        // The stream has an end, and does not just break off.
+        assert_eq!(watched.lines(1).unwrap(), [json!(null); 0]);
+    }
+    servers.check_consistent();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let Some(servers) = Servers::new("a_second_signal_ends_at_once") else {
+        return;
+    };
+    servers.init();
+    let mut node = serve(&servers, "api");
+    let mut rest = rest_of(&node);
+    open(&mut rest, 1);
+    // Nobody leads, so that it waits for long, and the first signal waits for it.
+    let waiting = std::thread::spawn(move || {
+        let mut asked = deposit("t-1", 1, 5);
+        asked["wait_ms"] = json!(20_000);
+        rest.post(CHANGE, &asked)
+    });
+    wait_for("the request to be accepted", || {
+        let state = rest_of(&node).get("/api/v1/transactions/u-1/t-1");
+        state.unwrap().status == 200
+    });
+    node.signal(libc::SIGTERM);
+    node.wait_for("the stop to begin", |node| {
+        node.state().contains("stopping")
+    });
+    node.signal(libc::SIGTERM);
+    assert_eq!(node.wait().code(), Some(130), "{}", node.log());
+    // It was accepted, whatever became of the answer.
+    let _ = waiting.join().unwrap();
+    let accepted = serve(&servers, "api,engine,relay");
+    accepted.wait_for("what was accepted", |_| {
+        servers.available(1, "USDT").as_deref() == Some("5")
+    });
+    accepted.stop();
+    servers.check_consistent();
+}
+
+/// Serves with one role turned off, by the name that the prototype's users know.
+fn without(servers: &Servers, role: &str, roles: &str) -> Node {
+    let node = servers.serve(&[(role, "false")]);
+    node.wait_ready();
+    let roles = format!("roles={roles}\n");
+    assert!(node.log().contains(&roles), "{}", node.log());
+    node
+}
+
+/// How many keys Redis has of this test.
+fn keys(servers: &Servers) -> Option<usize> {
+    let (host, port) = servers.redis.clone()?;
+    let client = redis::Client::open(format!("redis://{host}:{port}/")).unwrap();
+    let mut conn = client.get_connection().unwrap();
+    let pattern = format!("{}:balance:*", servers.name);
+    let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut conn).unwrap();
+    Some(keys.len())
+}
+
+#[test]
+fn each_role_can_be_turned_off() {
+    let Some(servers) = Servers::new("each_role_can_be_turned_off") else {
+        return;
+    };
+    servers.init();
+    // Nobody leads: what is accepted stays pending, and nothing is committed.
+    let node = without(&servers, "START_CONSUMER", "api, relay, cache");
+    let mut rest = rest_of(&node);
+    open(&mut rest, 1);
+    let mut asked = deposit("t-1", 1, 5);
+    asked["wait_ms"] = json!(500);
+    let told = rest.post(CHANGE, &asked).unwrap().json();
+    assert_eq!(told["pending"], true, "{told}");
+    wait_for("the command in the log", || {
+        servers.read("commands").len() == 2
+    });
+    node.stop();
+    assert_eq!(servers.committed(&mut servers.conn()), 0);
+
+    // Whoever leads does not write to Redis.
+    let node = without(&servers, "START_REDIS_UPDATER", "api, engine, relay");
+    servers.wait_committed(2);
+    let mut rest = rest_of(&node);
+    let read = rest.get("/api/v1/balance/1/USDT").unwrap().json();
+    assert_eq!(read["source"], "memory", "{read}");
+    node.stop();
+    if let Some(keys) = keys(&servers) {
+        assert_eq!(keys, 0, "somebody wrote to Redis");
+    }
+
+    // No front door; the others do their part.
+    let node = without(&servers, "START_API", "engine, relay, cache");
+    assert_eq!(node.rest(), None);
+    assert!(!node.log().contains("the front door is open"));
+    let committed = 2 + servers.produce([support::command("t-2", 1, "DEPOSIT", "1")]);
+    servers.wait_committed(committed);
+    if servers.redis.is_some() {
+        node.wait_for("the balance in Redis", |_| keys(&servers) == Some(1));
+    }
+    node.stop();
+    servers.check_consistent();
+}

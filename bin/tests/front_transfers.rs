@@ -1,5 +1,6 @@
 //! Ten thousand transfers among a hundred users in a ring, over three partitions and two nodes that
-//! are killed meanwhile: no money comes or goes, and nothing stays on its way.
+//! are killed meanwhile: no money comes or goes, and nothing stays on its way. Some go to accounts
+//! that nobody has, and come back.
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod support;
@@ -26,6 +27,8 @@ const USERS: u64 = 100;
 const TRANSFERS: u64 = 10_000;
 const CLIENTS: u64 = 8;
 const KILLS: u64 = 6;
+/// Transfers to accounts that nobody has, between two kills.
+const LOST: u64 = 50;
 /// What each user has at first, in hundredths.
 const FIRST: u64 = 300_000;
 
@@ -61,6 +64,17 @@ fn total(servers: &Servers) -> (u64, u64) {
     (on_accounts.unwrap(), on_the_way.flatten().unwrap_or(0))
 }
 
+/// A transfer to an account that nobody has.
+fn lost(number: u64) -> String {
+    let from = number % USERS + 1;
+    json!({
+        "transactionId": format!("lost-{number}"), "userId": format!("u-{from}"),
+        "accountId": from, "currencyCode": "USDT", "type": "TRANSFER", "amount": "0.01",
+        "toUserId": "nobody", "toAccountId": 999_999,
+    })
+    .to_string()
+}
+
 #[test]
 fn a_ring_of_transfers_keeps_every_cent() {
     let Some(servers) = Servers::new("a_ring_of_transfers_keeps_every_cent") else {
@@ -92,9 +106,16 @@ fn a_ring_of_transfers_keeps_every_cent() {
             next.load(Ordering::Relaxed) >= mark
         });
         let index = (kill % 2) as usize;
+        // What no front door takes comes from elsewhere.
+        servers.produce((0..LOST).map(|n| lost(kill * LOST + n)));
         nodes[index].take().unwrap().kill();
         let (balances, legs) = total(&servers);
         assert_eq!(balances + legs, USERS * FIRST, "after kill {kill}");
+        let said = servers.audit();
+        let lines = said
+            .lines()
+            .filter(|line| line.starts_with("audited") || line.starts_with("legs in flight"));
+        println!("{}", lines.collect::<Vec<_>>().join(", "));
         let node = serve(&servers);
         places.lock().unwrap()[index] = node.rest().unwrap();
         nodes[index] = Some(node);
@@ -126,8 +147,11 @@ fn a_ring_of_transfers_keeps_every_cent() {
         found.map_or(0, |(.., count)| *count)
     };
     let debits = of("TRANSFER", "SUCCESS");
-    assert_eq!(debits + of("TRANSFER", "FAILED"), TRANSFERS);
-    assert_eq!(of("CREDIT", "SUCCESS"), debits);
+    assert_eq!(debits + of("TRANSFER", "FAILED"), TRANSFERS + KILLS * LOST);
+    let back = of("CREDIT", "FAILED");
+    assert_eq!(of("CREDIT", "SUCCESS") + back, debits);
+    assert_eq!((of("REFUND", "SUCCESS"), of("REFUND", "FAILED")), (back, 0));
+    assert!(back > 0 && back <= KILLS * LOST, "{back} came back");
     assert!(debits > TRANSFERS / 2, "hardly anything was moved");
     for node in nodes.into_iter().flatten() {
         node.stop();
@@ -143,7 +167,7 @@ fn is_quiet(servers: &Servers) -> bool {
     let entries: Option<u64> = conn
         .query_first("SELECT count(*) FROM balance_transactions WHERE type = 'TRANSFER'")
         .unwrap();
-    unsent == Some(0) && entries == Some(TRANSFERS)
+    unsent == Some(0) && entries == Some(TRANSFERS + KILLS * LOST)
 }
 
 /// Asks for transfers until there are none left, each again and again until it is accepted.

@@ -26,6 +26,7 @@ mod results;
 mod settings;
 #[allow(unsafe_code, reason = "as in `client`")]
 mod sink;
+mod topic_ends;
 mod topic_ledger;
 mod topic_reader;
 mod watch;
@@ -42,6 +43,7 @@ pub use producer::CommandProducer;
 pub use results::{ResultsReader, SeenResult};
 pub use settings::KafkaSettings;
 pub use sink::{KafkaSink, Published};
+pub use topic_ends::TopicEnds;
 pub use topic_ledger::TopicLedger;
 pub use topic_reader::{TopicReader, TopicValue};
 pub use watch::LogWatch;

@@ -1,5 +1,7 @@
 //! `kilter audit --config`: store, ledger and log held against each other.
 
+use std::collections::BTreeMap;
+
 use kilter_engine::epoch::OffsetRow;
 use kilter_io::{
     audit::{self, Audited, Kind, Report, replay::Asked},
@@ -106,19 +108,31 @@ fn against_log(
 /// How many times Redis is looked at: what is on its way to it needs a moment.
 const PROJECTION_TRIES: u32 = 20;
 
-/// Holds Redis against the store. What is merely behind may be on its way while a node works.
+/// How many differences are followed from look to look.
+const FOLLOWED_MAX: usize = 100_000;
+
+/// Holds Redis against the store. While a node works, some balance or other is always on its way: only
+/// one at which nothing moves from look to look is wrong.
 fn against_projection(config: &Config) -> anyhow::Result<bool> {
     if !config.redis.enabled {
         return Ok(true);
     }
     let settings = redis_settings(config);
+    // What Redis had each time for what it has not as the store has it.
+    let mut still: Option<BTreeMap<String, Option<String>>> = None;
     for tried in 1.. {
-        let last = tried == PROJECTION_TRIES;
         let mut examples = Vec::new();
+        let mut now = BTreeMap::new();
         let source = BalancePages::opener(mysql_settings(config));
         let compared = compare(&settings, source, &mut |difference| {
-            if examples.len() < 5 {
+            let stands = still
+                .as_ref()
+                .is_none_or(|still| still.get(&difference.key) == Some(&difference.found));
+            if stands && examples.len() < 5 {
                 examples.push(format!("{difference:?}"));
+            }
+            if stands && now.len() < FOLLOWED_MAX {
+                now.insert(difference.key.clone(), difference.found.clone());
             }
         });
         let compared = match compared {
@@ -136,17 +150,29 @@ fn against_projection(config: &Config) -> anyhow::Result<bool> {
             );
             return Ok(true);
         }
-        if last {
+        if now.is_empty() {
             println!(
-                "redis: {} missing, {} behind, {} ahead, {} different; kilter redis rebuild brings \
-                 them back",
-                compared.missing, compared.behind, compared.ahead, compared.different
+                "Redis keeps up with the store's {} balances, which change",
+                compared.rows
+            );
+            return Ok(true);
+        }
+        if tried == PROJECTION_TRIES {
+            println!(
+                "redis: {} missing, {} behind, {} ahead, {} different, of which {} stay so; kilter \
+                 redis rebuild brings them back",
+                compared.missing,
+                compared.behind,
+                compared.ahead,
+                compared.different,
+                now.len()
             );
             for example in examples {
                 println!("  {example}");
             }
             return Ok(false);
         }
+        still = Some(now);
         std::thread::sleep(config.redis.interval);
     }
     Ok(false)

@@ -291,12 +291,12 @@ fn open(
     let mut threads = Threads::new();
     threads.spawn(acceptor, accepts, None)?;
     threads.spawn(sender, sends, None)?;
-    let watching = Arc::new(Watching::new(
+    let watching = Arc::new(Watching::start(
         kafka_settings(config),
         mysql_settings(config),
         start.partitions,
         WATCHERS_MAX,
-    ));
+    )?);
     let parts = Parts {
         door: Arc::new(door.clone()),
         balances: Arc::new(MemoryFirst::new(

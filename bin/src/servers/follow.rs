@@ -4,8 +4,10 @@
 //! A result can be trusted as soon as it is published, so waiters hear of it at once. Redis gets a
 //! balance when it is committed: an operator's note may have changed an answer until then.
 
+mod gap;
+mod waiting;
+
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,25 +16,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use kilter_engine::{
-    AccountId, Amount, Currency, Partition, epoch::BalanceImage, epoch::OffsetRow, hash::key_hash,
-};
+use anyhow::{Context, ensure};
+use kilter_engine::{Partition, epoch::OffsetRow};
 use kilter_io::{
-    kafka::{CommandConsumer, KafkaSettings, ResultsReader, SeenResult},
+    kafka::{KafkaSettings, ResultsReader, SeenResult, TopicEnds},
     mysql::{Db, MysqlSettings, offsets},
     redis::Offers,
 };
 
+use self::{gap::Gap, waiting::Waiting};
+
 /// How long to wait for a result before looking at everything else.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long nothing may come before brokers are asked whether they are there.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The first and the longest pause before brokers that are away are asked again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// How long the store may stand still before it is taken to have nothing left to commit.
-const STILL: Duration = Duration::from_secs(5);
+/// How long a stop waits for the thread, which may wait for servers that are away.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Hears of every result, on the follower's thread.
 pub type Hear = Box<dyn Fn(&SeenResult) + Send>;
@@ -71,13 +76,14 @@ impl Follower {
         let reader = ResultsReader::from_end(&kafka)?;
         let stop = Arc::<AtomicBool>::default();
         let mut work = Work {
-            feed: feed.map(|feed| Waiting::new(feed, &kafka)),
+            feed: feed.map(|feed| Feeding::new(feed, &kafka)),
             kafka,
             reader: Some(reader),
             hear,
             is_needless,
             stop: Arc::clone(&stop),
             pause: BACKOFF_FIRST,
+            heard: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name("results".into())
@@ -95,8 +101,10 @@ impl Drop for Follower {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It told of everything while it ran.
-            let _ = thread.join();
+            let until = Instant::now() + STOP_LIMIT;
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
         }
     }
 }
@@ -106,9 +114,11 @@ struct Work {
     reader: Option<ResultsReader>,
     hear: Hear,
     is_needless: IsNeedless,
-    feed: Option<Waiting>,
+    feed: Option<Feeding>,
     stop: Arc<AtomicBool>,
     pause: Duration,
+    /// When something was heard of brokers.
+    heard: Instant,
 }
 
 impl Work {
@@ -135,200 +145,130 @@ impl Work {
             // gets it when all is offered again.
             None => {
                 if let Some(feed) = &mut self.feed {
-                    feed.gap = None;
+                    feed.reset();
                 }
                 self.reader.insert(ResultsReader::from_end(&self.kafka)?)
             }
         };
-        if let Some(feed) = &mut self.feed
-            && feed.gap.is_none()
-        {
-            feed.gap = Some(Gap::look(&self.kafka, feed.feed.partitions)?);
+        if let Some(feed) = &mut self.feed {
+            feed.begin()?;
         }
         let until = Instant::now() + LOOK_INTERVAL;
         while let Some(result) = reader.next(until.saturating_duration_since(Instant::now()))? {
             self.pause = BACKOFF_FIRST;
+            self.heard = Instant::now();
             (self.hear)(&result);
             if let Some(feed) = &mut self.feed {
-                feed.take(&result);
+                feed.take(&result)?;
             }
             if Instant::now() >= until {
                 break;
             }
         }
+        if self.heard.elapsed() >= SILENCE {
+            self.heard = Instant::now();
+            // A client that has lost its brokers for good is replaced.
+            reader.ask()?;
+        }
         if let Some(feed) = &mut self.feed {
-            feed.offer_committed()?;
+            feed.offer_committed(reader)?;
         }
         Ok(())
     }
 }
 
-/// Balances that are published and perhaps not committed yet: the newest of each.
-struct Waiting {
+/// What is kept for Redis.
+struct Feeding {
     feed: Feed,
-    group: String,
-    topic: String,
-    db: Option<Db>,
-    newest: HashMap<(AccountId, Currency), Published>,
-    /// What may have been published before this was read; none before that is known.
-    gap: Option<Gap>,
+    kafka: KafkaSettings,
+    servers: Option<(Db, TopicEnds)>,
+    /// What may have been published before this was read, and what was published since.
+    begun: Option<(Gap, Waiting)>,
+    /// How far the store was, and what must be read before that is released.
+    cut: Option<Cut>,
 }
 
-/// Records whose results may have been published before the follower began to read: once the store
-/// has committed them, all balances are offered again.
-struct Gap {
-    /// Where the command topic ended; empty when that is done.
-    ends: Vec<(Partition, u64)>,
-    /// How far the store was, and since when it is no further.
-    committed: u64,
-    since: Instant,
+/// How far the store was, and where the result topic ended afterwards. An epoch commits only when
+/// its results are acknowledged, so all of them lie below.
+struct Cut {
+    rows: Vec<OffsetRow>,
+    ends: Vec<(i32, i64)>,
 }
 
-impl Gap {
-    fn look(kafka: &KafkaSettings, partitions: u32) -> anyhow::Result<Self> {
-        let consumer = CommandConsumer::new(kafka)?;
-        let ends = (0..partitions)
-            .map(Partition::new)
-            .map(|partition| Ok((partition, consumer.range(partition)?.end)))
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self {
-            ends,
-            committed: 0,
-            since: Instant::now(),
-        })
-    }
-
-    /// Whether the store has all of it now; says so once.
-    fn is_closed(&mut self, rows: &[OffsetRow]) -> bool {
-        if self.ends.is_empty() {
-            return false;
-        }
-        let is_behind = |partition: Partition, end: u64| {
-            let own = rows.iter().filter(|row| row.partition == partition);
-            own.map(|row| row.offset.get()).min().unwrap_or(0) < end
-        };
-        let committed = rows.iter().map(|row| row.offset.get()).sum();
-        if committed != self.committed {
-            (self.committed, self.since) = (committed, Instant::now());
-        }
-        // A log may end in what is no record, which nobody commits.
-        let is_open = self
-            .ends
-            .iter()
-            .any(|(partition, end)| is_behind(*partition, *end));
-        if is_open && self.since.elapsed() < STILL {
-            return false;
-        }
-        self.ends.clear();
-        true
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Published {
-    image: BalanceImage,
-    /// The hash of the user's key, and where the record lies.
-    key_hash: u64,
-    place: (u32, u64),
-}
-
-impl Waiting {
+impl Feeding {
     fn new(feed: Feed, kafka: &KafkaSettings) -> Self {
         Self {
             feed,
-            group: kafka.group.clone(),
-            topic: kafka.commands.clone(),
-            db: None,
-            newest: HashMap::new(),
-            gap: None,
+            kafka: kafka.clone(),
+            servers: None,
+            begun: None,
+            cut: None,
         }
     }
 
-    fn take(&mut self, result: &SeenResult) {
-        let Some(image) = image(result) else { return };
-        let published = Published {
-            image,
-            key_hash: key_hash(result.user_id.as_bytes()),
-            place: (result.generation, result.offset),
-        };
-        let held = self
-            .newest
-            .entry((image.account_id, image.currency))
-            .or_insert(published);
-        // A result may come again after a crash, and behind newer ones.
-        if published.place >= held.place {
-            *held = published;
-        }
+    /// Forgets everything: the reading begins anew.
+    fn reset(&mut self) {
+        self.begun = None;
+        self.cut = None;
     }
 
-    fn offer_committed(&mut self) -> anyhow::Result<()> {
-        if self.newest.is_empty() && self.gap.as_ref().is_none_or(|gap| gap.ends.is_empty()) {
-            return Ok(());
+    /// To be called when the reader knows where it begins, and before it reads.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        if self.begun.is_none() {
+            let gap = Gap::look(&self.kafka, self.feed.partitions)?;
+            let rows = self.look()?.rows;
+            let waiting = Waiting::from(gap.ends(), &rows);
+            self.begun = Some((gap, waiting));
         }
-        let mut db = match self.db.take() {
-            Some(db) => db,
-            None => Db::open(&self.feed.mysql)?,
-        };
-        let partitions: Vec<Partition> = (0..self.feed.partitions).map(Partition::new).collect();
-        let rows = offsets(&mut db, &self.group, &self.topic, &partitions)?;
-        self.db = Some(db);
-        let offers = &self.feed.offers;
-        if self.gap.as_mut().is_some_and(|gap| gap.is_closed(&rows)) {
-            offers.miss_some();
-        }
-        self.newest.retain(|_, published| {
-            let committed = is_committed(&rows, published);
-            if committed {
-                offers.offer_image(&published.image);
-            }
-            !committed
-        });
         Ok(())
     }
-}
 
-fn is_committed(rows: &[OffsetRow], published: &Published) -> bool {
-    rows.iter().any(|row| {
-        row.partition == published.image.partition
-            && row.range.contains(published.key_hash)
-            && published.place < (row.generation.get(), row.offset.get())
-    })
-}
+    fn take(&mut self, result: &SeenResult) -> anyhow::Result<()> {
+        if let Some((_, waiting)) = &mut self.begun {
+            ensure!(waiting.take(result), "too many results wait for the store");
+        }
+        Ok(())
+    }
 
-/// The balance behind a command that changed one.
-fn image(result: &SeenResult) -> Option<BalanceImage> {
-    let amount = |text: &Option<String>| -> Option<Amount> { text.as_deref()?.parse().ok() };
-    result.success.then_some(())?;
-    Some(BalanceImage {
-        account_id: AccountId::new(result.account_id?)?,
-        currency: Currency::parse(result.currency_code.as_deref()?.as_bytes()).ok()?,
-        available: amount(&result.available_after)?,
-        frozen: amount(&result.frozen_after)?,
-        version: result.version?,
-        partition: Partition::new(result.partition),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use kilter_engine::{Generation, Offset};
-
-    use super::*;
-
-    #[test]
-    fn a_gap_is_closed_once_when_the_store_has_all_of_it() {
-        let row = |partition, offset| OffsetRow {
-            offset: Offset::new(offset),
-            ..OffsetRow::first(Partition::new(partition), Generation::new(1))
+    /// Offers what is committed, as far as everything that was published of it is read.
+    fn offer_committed(&mut self, reader: &ResultsReader) -> anyhow::Result<()> {
+        let is_idle = |(gap, waiting): &(Gap, Waiting)| gap.is_closed() && waiting.is_empty();
+        if self.cut.is_none() && !self.begun.as_ref().is_none_or(is_idle) {
+            self.cut = Some(self.look()?);
+        }
+        let Some(cut) = self
+            .cut
+            .take_if(|cut| reader.is_past(&cut.ends) != Some(false))
+        else {
+            return Ok(());
         };
-        let mut gap = Gap {
-            ends: vec![(Partition::new(0), 7), (Partition::new(1), 3)],
-            committed: 0,
-            since: Instant::now(),
+        ensure!(
+            reader.is_past(&cut.ends).is_some(),
+            "the result topic has got more partitions"
+        );
+        if let Some((gap, waiting)) = &mut self.begun {
+            if gap.asks_for_all(&cut.rows) {
+                self.feed.offers.miss_some();
+            }
+            self.feed.offers.offer_images(&waiting.release(cut.rows));
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> anyhow::Result<Cut> {
+        let mut servers = match self.servers.take() {
+            Some(servers) => servers,
+            None => (
+                Db::open(&self.feed.mysql)?,
+                TopicEnds::of_results(&self.kafka)?,
+            ),
         };
-        assert!(!gap.is_closed(&[row(0, 6), row(1, 3)]));
-        assert!(!gap.is_closed(&[row(0, 7)]));
-        assert!(gap.is_closed(&[row(0, 9), row(1, 3)]));
-        assert!(!gap.is_closed(&[row(0, 9), row(1, 3)]));
+        let partitions: Vec<Partition> = (0..self.feed.partitions).map(Partition::new).collect();
+        let (group, topic) = (&self.kafka.group, &self.kafka.commands);
+        // In this order, which is all that matters here.
+        let rows = offsets(&mut servers.0, group, topic, &partitions)?;
+        let ends = servers.1.look()?;
+        self.servers = Some(servers);
+        Ok(Cut { rows, ends })
     }
 }

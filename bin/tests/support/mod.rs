@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod clients;
+pub mod mixed;
 pub mod outage;
 pub mod process;
 pub mod rest;

@@ -94,27 +94,20 @@ impl Rest {
 
     /// The first lines of JSON of a stream of them, on a connection of its own.
     pub fn lines(&self, path: &str, count: usize) -> io::Result<Vec<Value>> {
+        self.watch(path)?.lines(count)
+    }
+
+    /// A stream of lines of JSON, on a connection of its own.
+    pub fn watch(&self, path: &str) -> io::Result<Watched> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")?;
-        let mut lines = BufReader::new(stream).lines();
-        let status = lines.next().transpose()?.unwrap_or_default();
-        if !status.contains(" 200 ") {
-            return Err(io::Error::other(status));
+        let mut stream = BufReader::new(stream);
+        let status = line(&mut stream)?;
+        match status.contains(" 200 ") {
+            true => Ok(Watched(stream)),
+            false => Err(io::Error::other(status)),
         }
-        let mut found = Vec::new();
-        for line in lines {
-            let line = line?;
-            // Sizes of chunks and empty lines lie between them.
-            if line.starts_with('{') {
-                found.push(serde_json::from_str(&line)?);
-            }
-            // A chunk of nothing is the end.
-            if found.len() == count || line == "0" {
-                break;
-            }
-        }
-        Ok(found)
     }
 
     fn try_send(
@@ -149,6 +142,27 @@ impl Rest {
         bytes.extend_from_slice(body);
         stream.get_mut().write_all(&bytes)?;
         read(stream)
+    }
+}
+
+/// A stream of lines that has begun.
+pub struct Watched(BufReader<TcpStream>);
+
+impl Watched {
+    /// So many lines of JSON, or as many as there are until its end.
+    pub fn lines(&mut self, count: usize) -> io::Result<Vec<Value>> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            let line = line(&mut self.0)?;
+            // Sizes of chunks and empty lines lie between them; a chunk of nothing is the end.
+            if line == "0" {
+                break;
+            }
+            if line.starts_with('{') {
+                found.push(serde_json::from_str(&line)?);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -124,6 +124,18 @@ impl Servers {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Audits beside whatever runs, and expects that all is well; what it printed. Not Redis: nobody
+    /// may write there, and what a killed node did not write the next one writes when it has begun.
+    pub fn audit(&self) -> String {
+        let mut command = self.kilter(&["audit"]);
+        let output = command
+            .env("KILTER_REDIS_ENABLED", "false")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", super::text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Tables and topics.
     pub fn init(&self) {
         self.ok(&["init"]);

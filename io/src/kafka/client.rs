@@ -121,6 +121,23 @@ impl CommandConsumer {
             .map_err(failed("make a consumer"))
     }
 
+    /// How long brokers may be away.
+    pub(super) fn outage_limit(&self) -> std::time::Duration {
+        self.settings.outage_limit
+    }
+
+    /// Whether brokers tell a new client of the topic.
+    pub(super) fn is_there_for_another(&self) -> bool {
+        self.another().is_ok_and(|another| {
+            another
+                .fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT)
+                .is_ok_and(|found| {
+                    let mut topics = found.topics().iter();
+                    topics.any(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+                })
+        })
+    }
+
     pub(super) fn native(&self) -> *mut ffi::rd_kafka_t {
         self.consumer.client().native_ptr()
     }

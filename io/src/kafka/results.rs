@@ -109,6 +109,34 @@ impl ResultsReader {
         TopicReader::from_time(settings, &settings.results, time_ms).map(Self)
     }
 
+    /// As [`TopicReader::begin_at_time`].
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn begin_at_time(&mut self, time_ms: i64) -> Result<bool, KafkaError> {
+        self.0.begin_at_time(time_ms)
+    }
+
+    /// As [`TopicReader::begin_at_start`].
+    pub fn begin_at_start(&mut self) {
+        self.0.begin_at_start();
+    }
+
+    /// As [`TopicReader::ask`].
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn ask(&self) -> Result<(), KafkaError> {
+        self.0.ask()
+    }
+
+    /// As [`TopicReader::is_past`].
+    pub fn is_past(&self, ends: &[(i32, i64)]) -> Option<bool> {
+        self.0.is_past(ends)
+    }
+
     /// Whether nothing of the topic was thrown away yet.
     pub fn is_whole(&self) -> bool {
         self.0.is_whole()

@@ -36,8 +36,8 @@ pub struct TopicReader {
     /// Where each partition ends for this reading.
     ends: BTreeMap<i32, i64>,
     next: BTreeMap<i32, i64>,
-    /// Whether every partition begins with its first record.
-    is_whole: bool,
+    /// The first record of each partition that is still there.
+    firsts: BTreeMap<i32, i64>,
     /// Whether reading has begun. Not before the first record is asked for: librdkafka 2.12 aborts
     /// the process (`rktp_started`) when a client goes whose partitions have not started yet.
     is_assigned: bool,
@@ -73,30 +73,74 @@ impl TopicReader {
         time_ms: i64,
     ) -> Result<Self, KafkaError> {
         let mut reader = Self::from_start(settings, topic)?;
+        reader.begin_at_time(time_ms)?;
+        Ok(reader)
+    }
+
+    /// Has the reading begin with the first record of this time or later, in ms since 1970; not
+    /// once a record was asked for. Whether all of those are there still: false if some may have
+    /// been thrown away.
+    ///
+    /// # Errors
+    ///
+    /// When no broker answers.
+    pub fn begin_at_time(&mut self, time_ms: i64) -> Result<bool, KafkaError> {
+        assert!(!self.is_assigned, "the reading has begun");
         let failed = failed("look for records by their time");
         let mut asked = TopicPartitionList::new();
-        for partition in reader.ends.keys() {
+        for partition in self.ends.keys() {
             asked
                 .add_partition_offset(
-                    &reader.topic,
+                    &self.topic,
                     *partition,
                     rdkafka::Offset::Offset(time_ms.max(0)),
                 )
                 .map_err(failed)?;
         }
-        let found = reader
+        let found = self
             .consumer
             .offsets_for_times(asked, REQUEST_TIMEOUT)
             .map_err(failed)?;
         for element in found.elements() {
-            let end = reader.ends.get(&element.partition()).copied().unwrap_or(0);
+            element.error().map_err(failed)?;
             let at = match element.offset() {
                 rdkafka::Offset::Offset(at) => at,
-                _ => end,
+                // Nothing is as late, so what comes is behind the end.
+                _ => self.ends.get(&element.partition()).copied().unwrap_or(0),
             };
-            reader.next.insert(element.partition(), at);
+            self.next.insert(element.partition(), at);
         }
-        Ok(reader)
+        // What lay before the first record that is left may have been of that time, too. A partition
+        // that is empty may have been quiet for long; all of them are not, if any of it is wanted.
+        let ranges = || {
+            let firsts = self.firsts.iter();
+            firsts.filter_map(|(partition, first)| {
+                Some((*partition, *first, *self.ends.get(partition)?))
+            })
+        };
+        let is_cut = |(partition, first, end): (i32, i64, i64)| {
+            first > 0 && first < end && self.next.get(&partition) == Some(&first)
+        };
+        let are_empty = ranges().all(|(_, first, end)| first == end);
+        let are_all_there = !ranges().any(is_cut) && (self.is_whole() || !are_empty);
+        Ok(are_all_there)
+    }
+
+    /// Has the reading begin with the first record that is still there; not once a record was
+    /// asked for.
+    pub fn begin_at_start(&mut self) {
+        assert!(!self.is_assigned, "the reading has begun");
+        self.next.clone_from(&self.firsts);
+    }
+
+    /// Whether everything below these ends, one a partition, was read; `None` if one is of a
+    /// partition that this reader does not know.
+    pub fn is_past(&self, ends: &[(i32, i64)]) -> Option<bool> {
+        let mut is_past = true;
+        for (partition, end) in ends {
+            is_past &= self.next.get(partition)? >= end;
+        }
+        Some(is_past)
     }
 
     fn open(
@@ -129,7 +173,7 @@ impl TopicReader {
             topic: topic.to_owned(),
             ends: BTreeMap::new(),
             next: BTreeMap::new(),
-            is_whole: true,
+            firsts: BTreeMap::new(),
             is_assigned: false,
         };
         for partition in partitions {
@@ -137,7 +181,7 @@ impl TopicReader {
                 .consumer
                 .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
                 .map_err(failed)?;
-            reader.is_whole &= range.0 == 0;
+            reader.firsts.insert(partition, range.0);
             reader.ends.insert(partition, range.1);
             reader.next.insert(partition, begin(range));
         }
@@ -151,7 +195,7 @@ impl TopicReader {
 
     /// Whether nothing of the topic was thrown away yet.
     pub fn is_whole(&self) -> bool {
-        self.is_whole
+        self.firsts.values().all(|first| *first == 0)
     }
 
     fn assign_those(&mut self, which: impl Fn(i32) -> bool) -> Result<(), KafkaError> {
@@ -198,6 +242,18 @@ impl TopicReader {
                 return Ok(None);
             }
         }
+    }
+
+    /// Asks a broker something, because nothing comes: a client may have lost its brokers for good.
+    ///
+    /// # Errors
+    ///
+    /// When none answers.
+    pub fn ask(&self) -> Result<(), KafkaError> {
+        let found = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT);
+        found.map(drop).map_err(failed("find a broker"))
     }
 
     /// Calls `each` with every record up to where the topic ended when the reader was made.

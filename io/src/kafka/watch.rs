@@ -1,17 +1,25 @@
 //! Looks after the log while it is read: whether it is still the same, and how far behind we are.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kilter_engine::{Offset, Partition};
 use parking_lot::Mutex;
 
 use super::{client::CommandConsumer, error::KafkaError, identity::LogIdentity};
 
+/// How long a client may hear of no broker before another one is tried in its place.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+
 /// To be asked now and then from a thread of its own: it waits for brokers.
 pub struct LogWatch {
     consumer: Arc<CommandConsumer>,
     identity: LogIdentity,
     verdict: Arc<Mutex<Option<KafkaError>>>,
+    /// Since when no broker answers.
+    away: Mutex<Option<Instant>>,
 }
 
 impl LogWatch {
@@ -26,10 +34,13 @@ impl LogWatch {
             consumer,
             identity,
             verdict,
+            away: Mutex::new(None),
         }
     }
 
-    /// Asks whether the log is still the same. A broker that does not answer says nothing.
+    /// Asks whether the log is still the same. A broker that does not answer says nothing, for as
+    /// long as an outage may last. A client that has lost its brokers for good is of no use sooner:
+    /// librdkafka 2.12 does so when the only broker leaves the cluster for a moment.
     pub fn check(&self) {
         let found = match self.consumer.identity() {
             Ok(found) => found,
@@ -39,11 +50,30 @@ impl LogWatch {
                 });
                 return;
             }
-            Err(_) => return,
+            Err(error) => {
+                if let Some(why) = self.is_lost() {
+                    *self.verdict.lock() = Some(KafkaError::Client {
+                        what: "read the log any more",
+                        why: format!("{why}: {error}"),
+                    });
+                }
+                return;
+            }
         };
+        *self.away.lock() = None;
         if let Some(what) = difference(&self.identity, &found) {
             *self.verdict.lock() = Some(KafkaError::OtherLog { what });
         }
+    }
+
+    /// Why this client is of no use any more, if that is so.
+    fn is_lost(&self) -> Option<String> {
+        let away = self.away.lock().get_or_insert_with(Instant::now).elapsed();
+        if away >= self.consumer.outage_limit() {
+            return Some(format!("no broker has answered for {} s", away.as_secs()));
+        }
+        let is_found = away >= LOST_AFTER && self.consumer.is_there_for_another();
+        is_found.then(|| "this client has lost its brokers, which answer another one".to_owned())
     }
 
     /// Tells Kafka how far the group is, for lag tools.
