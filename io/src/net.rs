@@ -15,6 +15,8 @@ mod bell;
 mod budget;
 mod connection;
 mod counters;
+#[cfg(test)]
+mod fuzz;
 pub mod grpc;
 mod h1;
 mod h2;
