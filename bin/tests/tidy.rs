@@ -11,6 +11,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/lib.rs",
     "engine/src/prefetch.rs",
     "io/src/kafka.rs",
+    "io/src/net/h2/callbacks.rs",
     "io/src/net/h2/session.rs",
     "benches/benches/servers/clients.rs",
 ];

@@ -12,8 +12,11 @@
 //! out. A connection's thread brings the bytes, and is woken when a service has answered.
 
 mod bell;
+mod budget;
 mod connection;
 mod counters;
+#[cfg(test)]
+mod fuzz;
 pub mod grpc;
 mod h1;
 mod h2;
@@ -29,5 +32,5 @@ pub use counters::Counters;
 pub use limits::Limits;
 pub use reply::{Fields, Reply, Response, Stream};
 pub use request::{Cancelled, Headers, Request, Version};
-pub use server::{NetError, Server, Service};
+pub use server::{Listener, NetError, Server, Service};
 pub use tls::{TlsError, TlsSettings};

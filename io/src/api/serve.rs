@@ -78,7 +78,10 @@ impl Calls for Api {
         if rpc::is_unary(path) {
             return Some(Kind::Unary);
         }
-        let streams = path == WATCH_RESULTS || path == WATCH_HEALTH || REFLECTION.contains(&path);
+        if REFLECTION.contains(&path) {
+            return Some(Kind::Dialogue);
+        }
+        let streams = path == WATCH_RESULTS || path == WATCH_HEALTH;
         streams.then_some(Kind::Streaming)
     }
 
@@ -104,22 +107,18 @@ impl Calls for Api {
                 Ok(request) => self.watch(&request, Box::new(MessageWatcher(messages))),
                 Err(problem) => messages.finish(status(problem)),
             },
-            WATCH_HEALTH => match rpc::decoded::<HealthCheckRequest>(message) {
+            _ => match rpc::decoded::<HealthCheckRequest>(message) {
                 Ok(request) => {
                     let listener = Box::new(HealthWatcher(messages));
                     self.parts.health.listen(&request.service, listener);
                 }
                 Err(problem) => messages.finish(status(problem)),
             },
-            _ => match self.reflect(message) {
-                Ok(answer) => {
-                    // The first message of a stream always has room.
-                    messages.push(&answer);
-                    messages.finish(Status::new(Code::Ok, ""));
-                }
-                Err(problem) => messages.finish(status(problem)),
-            },
         }
+    }
+
+    fn dialogue(&self, _call: &Call, message: &[u8]) -> Result<Vec<u8>, Status> {
+        self.reflect(message).map_err(status)
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Woken {
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) rung: bool,
+    /// The connection is gone, in both directions; what came before may still be read.
+    pub(super) broken: bool,
 }
 
 impl Bell {
@@ -58,7 +60,6 @@ impl Bell {
             Err(error) => return Err(error.into()),
         }
         let found = fds[0].revents();
-        // A hang-up or an error is found by reading or writing.
         let broken = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
         let rung = fds[1].revents().contains(PollFlags::IN);
         if rung {
@@ -70,6 +71,7 @@ impl Bell {
             readable: found.contains(PollFlags::IN) || broken,
             writable: found.contains(PollFlags::OUT) || broken,
             rung,
+            broken,
         })
     }
 }

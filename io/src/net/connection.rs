@@ -14,6 +14,7 @@ use super::{
     h1::Http1,
     h2::{Http2, PREFACE},
     machine::{Context, Machine},
+    reply::Mailbox,
     wire::{Got, Wire},
 };
 
@@ -37,6 +38,7 @@ pub(super) struct Leash {
 /// Serves a connection to its end.
 pub(super) fn serve(mut wire: Wire, mut context: Context, leash: &Leash) -> Result<(), String> {
     let mut buffer = vec![0; READ_BYTES];
+    let mailbox = Closing(Arc::clone(&context.mailbox));
     let Some((mut machine, first)) = begin(&mut wire, &mut context, leash, &mut buffer)? else {
         return Ok(());
     };
@@ -51,7 +53,7 @@ pub(super) fn serve(mut wire: Wire, mut context: Context, leash: &Leash) -> Resu
         has_ended: false,
     }
     .run(&first, &mut buffer);
-    context.mailbox.close();
+    drop(mailbox);
     // Whoever still works on an answer hears that nobody wants it.
     drop(machine);
     if served.is_ok() {
@@ -59,6 +61,15 @@ pub(super) fn serve(mut wire: Wire, mut context: Context, leash: &Leash) -> Resu
         linger(&mut wire, leash, &mut buffer);
     }
     served
+}
+
+/// Closes a mailbox whatever happens to its reader: it would fill for ever.
+struct Closing(Arc<Mailbox>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// A protocol, and what of it was read already.
@@ -182,6 +193,9 @@ impl Serving<'_> {
                 .map_err(|error| error.to_string())?;
             if woken.readable && !self.has_ended {
                 fault = self.receive(buffer)?;
+            } else if woken.broken {
+                // Nothing is left to read, so reading does not tell, and waiting would not wait.
+                return Err("the client has gone".to_owned());
             }
         }
     }
@@ -198,7 +212,7 @@ impl Serving<'_> {
             Got::Nothing => Ok(None),
             Got::End => {
                 self.has_ended = true;
-                self.machine.end_of_input();
+                self.machine.end_of_input(Instant::now());
                 Ok(None)
             }
         }

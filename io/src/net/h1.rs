@@ -6,6 +6,7 @@
 
 mod body;
 mod head;
+mod outgoing;
 
 use std::{
     sync::Arc,
@@ -14,8 +15,10 @@ use std::{
 
 use body::{Chunks, Step};
 use head::{Framing, Head};
+use outgoing::Outgoing;
 
 use super::{
+    budget::Held,
     counters::Counters,
     machine::{Context, Machine},
     reply::{Credit, News, Response},
@@ -61,7 +64,9 @@ pub(super) struct Http1 {
     context: Context,
     stage: Stage,
     input: Vec<u8>,
-    output: Vec<u8>,
+    /// What of the request is in memory counts towards the server's.
+    held: Held,
+    output: Outgoing,
     /// When the request, or the silence before it, began.
     since: Instant,
     has_begun: bool,
@@ -76,10 +81,11 @@ pub(super) struct Http1 {
 impl Http1 {
     pub(super) fn new(context: Context, now: Instant) -> Self {
         Self {
+            held: context.held(),
             context,
             stage: Stage::Head,
             input: Vec::new(),
-            output: Vec::new(),
+            output: Outgoing::default(),
             since: now,
             has_begun: false,
             is_stopping: false,
@@ -128,8 +134,8 @@ impl Http1 {
         };
         let has_body = !matches!(left, Left::Bytes(0));
         if head.expects_continue && has_body && self.input.is_empty() {
-            self.output
-                .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.output.bytes().extend_from_slice(go_on);
         }
         self.stage = Stage::Body {
             head: Box::new(head),
@@ -204,20 +210,40 @@ impl Http1 {
     /// Answers what no service is asked, and ends.
     fn refuse(&mut self, status: u16, why: &str) {
         Counters::add(&self.context.counters.refused);
-        let wanted = Wanted {
-            is_head: false,
-            keeps: false,
-            is_old: false,
-        };
-        self.input.clear();
+        self.input = Vec::new();
+        self.held.set(0);
         self.stage = Stage::Over;
-        head::write(
-            &mut self.output,
-            &Response::text(status, format!("{why}\n")),
-            false,
-            wanted.keeps,
-            head::Length::Known,
-        );
+        let response = Response::text(status, format!("{why}\n"));
+        let length = head::Length::Known;
+        head::write(self.output.bytes(), &response, false, false, length);
+    }
+
+    /// Counts what of requests is in memory.
+    fn count(&mut self) -> Result<(), String> {
+        const BUSY: &str = "too much is being sent at once";
+        let body = match &self.stage {
+            Stage::Body { body, .. } => body.len(),
+            _ => 0,
+        };
+        if self.held.set(self.input.len() + body) {
+            return Ok(());
+        }
+        match &self.stage {
+            Stage::Head | Stage::Body { .. } => {
+                self.refuse(503, BUSY);
+                Ok(())
+            }
+            // What waits behind a request that is being answered.
+            _ => Err(BUSY.to_owned()),
+        }
+    }
+
+    /// Ends without an answer, or within one.
+    fn break_off(&mut self) {
+        self.cancelled.set();
+        if let Stage::Pieces { credit, .. } = std::mem::replace(&mut self.stage, Stage::Over) {
+            credit.end();
+        }
     }
 
     fn answered(&mut self, wanted: Wanted, now: Instant) {
@@ -228,6 +254,10 @@ impl Http1 {
             false => Stage::Over,
         };
         self.advance(now);
+        if self.has_ended && matches!(self.stage, Stage::Head | Stage::Body { .. }) {
+            // What is missing will not come.
+            self.stage = Stage::Over;
+        }
     }
 }
 
@@ -249,19 +279,15 @@ impl Machine for Http1 {
         }
         self.input.extend_from_slice(bytes);
         self.advance(now);
-        Ok(())
+        self.count()
     }
 
-    fn end_of_input(&mut self) {
+    fn end_of_input(&mut self, _now: Instant) {
         self.has_ended = true;
         match &self.stage {
             Stage::Head | Stage::Body { .. } => self.stage = Stage::Over,
-            // A stream may have nothing to say for long, and would never see that its reader has gone.
-            Stage::Pieces { credit, .. } => {
-                self.cancelled.set();
-                credit.end();
-                self.stage = Stage::Over;
-            }
+            // An answer without a known end would have none: most likely nobody reads it.
+            Stage::Pieces { .. } => self.break_off(),
             // A client that shuts its side down may still read.
             Stage::Answer { .. } | Stage::Over => {}
         }
@@ -275,8 +301,9 @@ impl Machine for Http1 {
             (Stage::Answer { head }, News::Whole(response)) => {
                 let keeps = head.keeps && !self.is_stopping;
                 let length = head::Length::Known;
-                head::write(&mut self.output, &response, head.is_head, keeps, length);
+                head::write(self.output.bytes(), &response, head.is_head, keeps, length);
                 self.answered(head, now);
+                return self.count();
             }
             (Stage::Answer { mut head }, News::Head(response, credit)) => {
                 // An old client knows the end of the body by the end of the connection.
@@ -286,29 +313,43 @@ impl Machine for Http1 {
                     false => head::Length::Chunked,
                 };
                 let keeps = head.keeps && !self.is_stopping;
-                head::write(&mut self.output, &response, true, keeps, length);
+                head::write(self.output.bytes(), &response, true, keeps, length);
                 self.stage = Stage::Pieces { head, credit };
+                if self.has_ended {
+                    self.break_off();
+                } else if head.is_head {
+                    // That was all of the answer, whatever is still to come.
+                    self.break_off();
+                    self.answered(head, now);
+                    return self.count();
+                }
             }
             (Stage::Pieces { head, credit }, News::More(piece)) => {
-                credit.sent(piece.len());
-                if !head.is_head && !piece.is_empty() {
-                    head::piece(&mut self.output, &piece, head.is_old);
+                if !piece.is_empty() {
+                    head::piece(self.output.bytes(), &piece, head.is_old);
+                    self.output.owe(piece.len(), &credit);
                 }
                 self.stage = Stage::Pieces { head, credit };
             }
             (Stage::Pieces { head, .. }, News::End(_)) => {
-                if !head.is_head && !head.is_old {
-                    self.output.extend_from_slice(b"0\r\n\r\n");
+                if !head.is_old {
+                    self.output.bytes().extend_from_slice(b"0\r\n\r\n");
                 }
                 self.answered(head, now);
+                return self.count();
+            }
+            // Without its last chunk, or its length, an answer is seen to be broken off.
+            (stage @ Stage::Pieces { .. }, News::Broken) => {
+                self.stage = stage;
+                self.break_off();
             }
             (stage, _) => self.stage = stage,
         }
         Ok(())
     }
 
-    fn fill(&mut self, to: &mut Vec<u8>, _most: usize) -> Result<(), String> {
-        to.append(&mut self.output);
+    fn fill(&mut self, to: &mut Vec<u8>, most: usize) -> Result<(), String> {
+        self.output.move_to(to, most);
         Ok(())
     }
 
@@ -317,11 +358,12 @@ impl Machine for Http1 {
         let limit = match &self.stage {
             Stage::Head if !self.has_begun => limits.idle,
             Stage::Head | Stage::Body { .. } => limits.request,
-            Stage::Answer { .. } if let Some((until, otherwise)) = self.cancelled.expires() => {
-                let left = until.saturating_duration_since(now);
+            Stage::Answer { .. } if let Some(expiry) = self.cancelled.expires() => {
+                let left = expiry.until.saturating_duration_since(now);
                 if left.is_zero() {
                     self.cancelled.set();
-                    self.deliver(self.number, News::Whole(otherwise()), now)?;
+                    let response = (expiry.otherwise)();
+                    self.deliver(self.number, News::Whole(response), now)?;
                     return Ok(Duration::ZERO);
                 }
                 return Ok(left);

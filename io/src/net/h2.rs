@@ -1,15 +1,21 @@
 //! HTTP/2 on one connection.
 
+mod callbacks;
 mod session;
+mod state;
 mod stream;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use session::Session;
-use stream::Incoming;
+use session::{Event, Session};
+use stream::{Incoming, Refusal};
 
 use super::{
     counters::Counters,
+    grpc::{Code, Status},
     machine::{Context, Machine},
     reply::{News, Response},
     request::{Cancelled, Request, Version, split_target},
@@ -25,6 +31,8 @@ const NOTICE: Duration = Duration::from_millis(250);
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// RFC 9113: nothing is wrong.
 const NO_ERROR: u32 = 0;
+/// RFC 9113: something is broken here.
+const INTERNAL_ERROR: u32 = 2;
 /// RFC 9113: the stream is no longer needed.
 const CANCEL: u32 = 8;
 
@@ -45,7 +53,8 @@ pub(super) struct Http2 {
 
 impl Http2 {
     pub(super) fn new(context: Context, now: Instant) -> Result<Self, String> {
-        let session = Session::server(&context.limits).map_err(|fault| fault.to_string())?;
+        let session = Session::server(&context.limits, context.held(), now)
+            .map_err(|fault| fault.to_string())?;
         Ok(Self {
             session,
             context,
@@ -58,33 +67,52 @@ impl Http2 {
         })
     }
 
-    fn ask(&mut self, id: i32, incoming: Incoming, cancelled: Cancelled, now: Instant) {
-        if let Some(status) = incoming.refusal {
-            Counters::add(&self.context.counters.refused);
-            let text = match status {
-                413 => "the body is too large\n",
-                _ => "the header fields are too large\n",
-            };
-            // A stream that is gone needs no answer.
-            let _ = self.session.respond(id, Response::text(status, text));
-            return;
+    fn handle(&mut self, id: i32, event: Event, now: Instant) {
+        match event {
+            Event::Request(incoming, _) if let Some(why) = incoming.refusal => {
+                Counters::add(&self.context.counters.refused);
+                // A stream that is gone needs no answer.
+                let _ = self.session.respond(id, refused(why, incoming.is_grpc));
+            }
+            Event::Request(incoming, cancelled) => {
+                let request = self.request(incoming, cancelled, now);
+                self.context.ask(id, request);
+            }
+            Event::Opened(incoming, cancelled) => {
+                let request = self.request(incoming, cancelled, now);
+                let listener = self.context.open(id, request);
+                self.session.listen(id, listener);
+            }
         }
+    }
+
+    fn request(&self, incoming: Incoming, cancelled: Cancelled, now: Instant) -> Request {
         let (path, query) = split_target(&incoming.target);
-        self.context.ask(
-            id,
-            Request {
-                method: incoming.method,
-                path,
-                query,
-                headers: incoming.headers,
-                body: incoming.body,
-                peer: self.context.peer,
-                certificate: self.context.certificate.clone(),
-                version: Version::Http2,
-                received: now,
-                cancelled,
-            },
-        );
+        Request {
+            method: incoming.method,
+            path,
+            query,
+            headers: incoming.headers,
+            body: incoming.body,
+            peer: self.context.peer,
+            certificate: self.context.certificate.clone(),
+            version: Version::Http2,
+            received: now,
+            cancelled,
+        }
+    }
+}
+
+/// The answer to what no service is asked.
+fn refused(why: Refusal, is_grpc: bool) -> Response {
+    let (status, text) = match why {
+        Refusal::Head => (431, "the header fields are too large"),
+        Refusal::Body => (413, "the body is too large"),
+        Refusal::Busy => (503, "too much is being sent at once"),
+    };
+    match is_grpc {
+        true => Status::new(Code::ResourceExhausted, text).into_response(),
+        false => Response::text(status, format!("{text}\n")),
     }
 }
 
@@ -93,9 +121,11 @@ impl Machine for Http2 {
         self.heard = now;
         self.asked = None;
         let received = self.session.receive(bytes, now);
-        while let Some((id, incoming, cancelled)) = self.session.next() {
+        let service = Arc::clone(&self.context.service);
+        let wants = |incoming: &Incoming| service.opens(&incoming.target, &incoming.headers);
+        while let Some((id, event)) = self.session.next(wants) {
             self.used = now;
-            self.ask(id, incoming, cancelled, now);
+            self.handle(id, event, now);
         }
         received.map_err(|fault| {
             self.session.go_away(ENHANCE_YOUR_CALM);
@@ -103,10 +133,13 @@ impl Machine for Http2 {
         })
     }
 
-    fn end_of_input(&mut self) {
-        // Without the client's frames no stream gets to its end: whoever asked has gone. What is ready
-        // is sent.
-        self.is_over = true;
+    fn end_of_input(&mut self, now: Instant) {
+        // Nobody can hear an answer that needs the client's frames; what needs none may still be
+        // heard, but most likely the client is gone. It cannot say that it is not: so it is as if it
+        // had been asked.
+        self.session.abandon();
+        self.asked = Some((now, self.session.pongs()));
+        self.is_over = self.session.open() == 0;
         self.is_stopping = true;
     }
 
@@ -125,6 +158,7 @@ impl Machine for Http2 {
             }
             News::More(piece) => self.session.more(stream, piece),
             News::End(trailers) => self.session.end_body(stream, trailers),
+            News::Broken => self.session.reset(stream, INTERNAL_ERROR),
         }
         Ok(())
     }
@@ -173,7 +207,7 @@ impl Http2 {
                 self.asked = None;
                 self.heard = now;
             } else if now.saturating_duration_since(asked) >= limits.ping {
-                return Err("the client does not answer a ping".to_owned());
+                return Err("nothing is heard of the client".to_owned());
             } else {
                 return Ok(limits.ping - now.saturating_duration_since(asked));
             }

@@ -9,6 +9,8 @@ pub struct Limits {
     pub http1: bool,
     /// Connections at once; the next ones are turned away.
     pub connections_max: usize,
+    /// Of those, from one address (for IPv6: from one network of 64 bits).
+    pub connections_per_peer_max: usize,
     /// Streams of one HTTP/2 connection at once.
     pub streams_max: u32,
     /// Bytes of a request's header fields, by HTTP/2's count: 32 more for each field.
@@ -17,8 +19,11 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request's body.
     pub body_max_bytes: usize,
-    /// Bytes of the bodies that one connection sends at once.
+    /// Bytes of the requests that one HTTP/2 connection sends at once.
     pub bodies_max_bytes: usize,
+    /// Bytes of the requests that all connections together send at once, before anybody knows who
+    /// they are; a few of each connection's do not count.
+    pub coming_max_bytes: usize,
     /// Bytes that may wait for a connection that does not read; beyond that nothing more of its
     /// answers is taken out.
     pub out_max_bytes: usize,
@@ -46,11 +51,13 @@ impl Default for Limits {
         Self {
             http1: true,
             connections_max: 1024,
+            connections_per_peer_max: 512,
             streams_max: 128,
             header_max_bytes: 16 << 10,
             headers_max: 100,
             body_max_bytes: 4 << 20,
             bodies_max_bytes: 16 << 20,
+            coming_max_bytes: 256 << 20,
             out_max_bytes: 1 << 20,
             handshake: Duration::from_secs(10),
             request: Duration::from_secs(15),

@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
+    budget::{Budget, Held},
     counters::Counters,
     limits::Limits,
     reply::{Mailbox, News, Reply},
     request::Request,
-    server::Service,
+    server::{Listener, Service},
 };
 
 /// What all requests of a connection share.
@@ -22,6 +23,7 @@ pub(super) struct Context {
     pub(super) service: Arc<dyn Service>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) counters: Arc<Counters>,
+    pub(super) budget: Arc<Budget>,
     pub(super) peer: SocketAddr,
     pub(super) certificate: Option<Arc<[u8]>>,
 }
@@ -29,10 +31,25 @@ pub(super) struct Context {
 impl Context {
     /// Asks the service.
     pub(super) fn ask(&self, stream: i32, request: Request) {
+        let reply = self.reply(stream, &request);
+        self.service.call(request, reply);
+    }
+
+    /// Asks it something whose body comes later.
+    pub(super) fn open(&self, stream: i32, request: Request) -> Box<dyn Listener> {
+        let reply = self.reply(stream, &request);
+        self.service.open(request, reply)
+    }
+
+    /// What this connection takes of the budget: nothing yet.
+    pub(super) fn held(&self) -> Held {
+        Held::new(Arc::clone(&self.budget))
+    }
+
+    fn reply(&self, stream: i32, request: &Request) -> Reply {
         Counters::add(&self.counters.requests);
         let cancelled = request.cancelled.clone();
-        let reply = Reply::new(Arc::clone(&self.mailbox), stream, cancelled);
-        self.service.call(request, reply);
+        Reply::new(Arc::clone(&self.mailbox), stream, cancelled)
     }
 }
 
@@ -42,7 +59,7 @@ pub(super) trait Machine: Send {
     fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), String>;
 
     /// The other side sends nothing more.
-    fn end_of_input(&mut self);
+    fn end_of_input(&mut self, now: Instant);
 
     /// Takes what services answered.
     fn deliver(&mut self, stream: i32, news: News, now: Instant) -> Result<(), String>;

@@ -11,7 +11,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{bell::Bell, request::Cancelled};
+use super::{
+    bell::Bell,
+    request::{Cancelled, Expiry},
+};
 
 /// Header or trailer fields; names in small letters.
 pub type Fields = Vec<(Cow<'static, str>, Cow<'static, str>)>;
@@ -75,6 +78,8 @@ pub(super) enum News {
     More(Vec<u8>),
     /// Its end.
     End(Fields),
+    /// There will be no end: whoever made it has given up.
+    Broken,
 }
 
 /// What waits for a connection's thread.
@@ -166,9 +171,24 @@ impl Reply {
     }
 
     /// Has the connection answer `otherwise` when there is no answer by `until`; one that comes later
-    /// goes nowhere. To be said while the service is being called; the first one counts.
+    /// goes nowhere, and one that has begun goes on. To be said while the service is being called; the
+    /// first one counts.
     pub fn expire(&self, until: Instant, otherwise: fn() -> Response) {
-        self.cancelled.expire(until, otherwise);
+        self.cancelled.expire(Expiry {
+            until,
+            otherwise,
+            cuts: false,
+        });
+    }
+
+    /// As [`Reply::expire`]; and over HTTP/2 a streamed answer that has begun ends then, too, with the
+    /// fields of `otherwise` behind it.
+    pub fn end_by(&self, until: Instant, otherwise: fn() -> Response) {
+        self.cancelled.expire(Expiry {
+            until,
+            otherwise,
+            cuts: true,
+        });
     }
 
     /// Whether nobody waits for it any more.
@@ -212,7 +232,8 @@ impl Credit {
     }
 }
 
-/// The body of an answer, piece by piece. Dropped without an end, the stream is reset.
+/// The body of an answer, piece by piece. Dropped without an end, it is seen to have none: over HTTP/2
+/// the stream is reset, over HTTP/1.1 the last chunk is missing. (An HTTP/1.0 client cannot tell.)
 #[derive(Debug)]
 pub struct Stream {
     mailbox: Option<Arc<Mailbox>>,
@@ -265,7 +286,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.take() {
-            mailbox.post(self.stream, News::End(Fields::new()));
+            mailbox.post(self.stream, News::Broken);
         }
     }
 }

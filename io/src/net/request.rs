@@ -58,8 +58,15 @@ impl Headers {
     }
 }
 
-/// What to answer when there is no answer in time.
-pub(super) type Otherwise = fn() -> Response;
+/// What becomes of a request that is not answered in time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expiry {
+    pub(super) until: Instant,
+    /// What to answer then.
+    pub(super) otherwise: fn() -> Response,
+    /// Whether an answer that has begun is ended, too.
+    pub(super) cuts: bool,
+}
 
 /// Whether the one who asked has gone or given up.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +75,7 @@ pub struct Cancelled(Arc<Fate>);
 #[derive(Default)]
 struct Fate {
     is_over: AtomicBool,
-    expires: OnceLock<(Instant, Otherwise)>,
+    expires: OnceLock<Expiry>,
     /// Who wants to know of it; nobody once it is over.
     hearers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
@@ -110,12 +117,12 @@ impl Cancelled {
     }
 
     /// Has the connection answer by itself at some moment; the first one counts.
-    pub(super) fn expire(&self, until: Instant, otherwise: Otherwise) {
+    pub(super) fn expire(&self, expiry: Expiry) {
         // A second one changes nothing.
-        let _ = self.0.expires.set((until, otherwise));
+        let _ = self.0.expires.set(expiry);
     }
 
-    pub(super) fn expires(&self) -> Option<(Instant, Otherwise)> {
+    pub(super) fn expires(&self) -> Option<Expiry> {
         self.0.expires.get().copied()
     }
 }

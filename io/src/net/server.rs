@@ -2,22 +2,24 @@
 
 use std::{
     io::{self, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, atomic::Ordering},
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 
 use super::{
+    budget::Budget,
     connection::{Leash, serve},
     counters::Counters,
     limits::Limits,
     machine::Context,
     reply::{Mailbox, Reply},
-    request::Request,
+    request::{Headers, Request},
     tls::{TlsError, TlsSettings},
     wire::Wire,
 };
@@ -27,6 +29,34 @@ pub trait Service: Send + Sync + 'static {
     /// Answers a request, now or later, from any thread. Called on the connection's thread, which
     /// it must not hold up.
     fn call(&self, request: Request, reply: Reply);
+
+    /// Whether a request's body is wanted as it comes; asked over HTTP/2 only, when its head is there.
+    fn opens(&self, _target: &str, _headers: &Headers) -> bool {
+        false
+    }
+
+    /// Answers such a request, whose body is still empty. As for [`Service::call`].
+    fn open(&self, request: Request, reply: Reply) -> Box<dyn Listener> {
+        self.call(request, reply);
+        Box::new(())
+    }
+}
+
+/// Hears a request's body as it comes. Called on the connection's thread, which it must not hold up;
+/// dropped early when there will be no more of it.
+pub trait Listener: Send {
+    /// Takes a piece, which may be empty.
+    fn piece(&mut self, piece: &[u8]);
+
+    /// The body is whole.
+    fn end(&mut self);
+}
+
+/// Hears nothing.
+impl Listener for () {
+    fn piece(&mut self, _piece: &[u8]) {}
+
+    fn end(&mut self) {}
 }
 
 impl<F: Fn(Request, Reply) + Send + Sync + 'static> Service for F {
@@ -61,6 +91,7 @@ struct Shared {
     limits: Arc<Limits>,
     service: Arc<dyn Service>,
     counters: Arc<Counters>,
+    budget: Arc<Budget>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     leash: Arc<Leash>,
     name: &'static str,
@@ -93,6 +124,7 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
+            budget: Budget::new(limits.coming_max_bytes),
             limits: Arc::new(limits),
             service,
             counters: Arc::default(),
@@ -171,6 +203,7 @@ impl Drop for Server {
 
 /// A connection and its thread.
 struct Open {
+    from: IpAddr,
     leash: Arc<Leash>,
     thread: JoinHandle<()>,
 }
@@ -178,10 +211,10 @@ struct Open {
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) -> Vec<Open> {
     let mut open: Vec<Open> = Vec::new();
     let leash = &shared.leash;
-    while !leash.stop.load(std::sync::atomic::Ordering::Acquire) {
+    while !leash.stop.load(Ordering::Acquire) {
         open.retain(|connection| !connection.thread.is_finished());
         let taken = match listener.accept() {
-            Ok((socket, from)) if open.len() >= shared.limits.connections_max => {
+            Ok((socket, from)) if is_too_many(&open, from, &shared.limits) => {
                 Counters::add(&shared.counters.turned_away);
                 tracing::debug!(%from, "a connection is turned away: there are too many");
                 turn_away(&socket, shared.tls.read().is_some());
@@ -207,18 +240,54 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) -> Vec<Open> {
     open
 }
 
+/// Whether another one from there is one too many.
+fn is_too_many(open: &[Open], from: SocketAddr, limits: &Limits) -> bool {
+    let host = host(from.ip());
+    let of_this = open.iter().filter(|connection| connection.from == host);
+    open.len() >= limits.connections_max || of_this.count() >= limits.connections_per_peer_max
+}
+
+/// Who is behind an address: of IPv6 a host has a whole network of 64 bits.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}
+
+/// A connection that is open, for as long as it lives: also when its thread panics.
+struct Counted(Arc<Counters>);
+
+impl Counted {
+    fn new(counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.connections);
+        Counters::add(&counters.open);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn begin(socket: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> io::Result<Open> {
     let leash = Leash::new()?;
+    look_after(&socket, &shared.limits)?;
     let wire = Wire::new(socket, shared.tls.read().clone())?;
     let context = Context {
         limits: Arc::clone(&shared.limits),
         service: Arc::clone(&shared.service),
         mailbox: Mailbox::new(leash.bell.clone()),
         counters: Arc::clone(&shared.counters),
+        budget: Arc::clone(&shared.budget),
         peer: from,
         certificate: None,
     };
-    let counters = Arc::clone(&shared.counters);
+    let counted = Counted::new(&shared.counters);
     let own = Arc::clone(&leash);
     let thread = Builder::new()
         .name(format!("{}-conn", shared.name))
@@ -227,17 +296,28 @@ fn begin(socket: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> io::Resul
                 // On Linux this is the thread's own. One that stays as it was is as good as others.
                 let _ = rustix::process::nice(context.limits.niceness);
             }
-            Counters::add(&counters.connections);
-            Counters::add(&counters.open);
             if let Err(why) = serve(wire, context, &own) {
-                Counters::add(&counters.broken);
+                Counters::add(&counted.0.broken);
                 tracing::debug!(%from, why, "a connection ended early");
             }
-            counters
-                .open
-                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         })?;
-    Ok(Open { leash, thread })
+    Ok(Open {
+        from: host(from.ip()),
+        leash,
+        thread,
+    })
+}
+
+/// Has the system ask whether the other side is there: of one that has sent its last byte, and to
+/// which nothing is sent, nobody would ever learn that it is gone.
+fn look_after(socket: &TcpStream, limits: &Limits) -> io::Result<()> {
+    const PROBES: u32 = 3;
+    let second = Duration::from_secs(1);
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, (limits.idle / 2).max(second))?;
+    sockopt::set_tcp_keepintvl(socket, (limits.ping / PROBES).max(second))?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    Ok(())
 }
 
 /// Tells a connection that there are too many. Does not wait: what does not go at once is lost.

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::status::{Code, Status};
+use super::{
+    frame::framed,
+    status::{Code, Status},
+};
 use crate::net::{
     Cancelled, Headers, Response,
     reply::{Fields, Reply, Stream},
@@ -126,13 +129,4 @@ impl Drop for Messages {
 
 fn head() -> Fields {
     vec![("content-type".into(), "application/grpc".into())]
-}
-
-/// A message behind its length, not compressed.
-fn framed(message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(message.len() + 5);
-    bytes.push(0);
-    bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(message);
-    bytes
 }

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     call::{Call, Messages, Respond},
+    dialogue::Dialogue,
+    frame,
     status::{Code, Status},
     timeout,
 };
-use crate::net::{Reply, Request, Response, Service, Version};
+use crate::net::{Headers, Listener, Reply, Request, Response, Service, Version};
 
 /// How many messages a method answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub enum Kind {
     Unary,
     /// Any number.
     Streaming,
+    /// One for each that comes, as it comes.
+    Dialogue,
 }
 
 /// The methods of some services.
@@ -28,6 +32,15 @@ pub trait Calls: Send + Sync + 'static {
 
     /// Answers a streaming call. Must not wait.
     fn streaming(&self, call: Call, messages: Messages);
+
+    /// Answers one message of a dialogue; `call` is what it began with. Must not wait.
+    ///
+    /// # Errors
+    ///
+    /// How the call ends instead.
+    fn dialogue(&self, call: &Call, _message: &[u8]) -> Result<Vec<u8>, Status> {
+        Err(no_method(&call.path))
+    }
 }
 
 /// gRPC, and HTTP for what is not.
@@ -49,119 +62,139 @@ impl Grpc {
     }
 
     fn answer(&self, request: Request, reply: Reply) {
-        if request.version != Version::Http2 {
-            return reply.send(Response::text(505, "gRPC needs HTTP/2\n"));
-        }
-        if request.method != "POST" {
-            return reply.send(Response::text(405, "gRPC needs POST\n").with("allow", "POST"));
-        }
-        let Some(kind) = self.calls.kind(&request.path) else {
-            let message = format!("there is no method {}", request.path);
-            return refuse(reply, Code::Unimplemented, message);
+        let kind = match self.admit(&request) {
+            Ok(kind) => kind,
+            Err(response) => return reply.send(response),
         };
-        let given = match request.headers.text("grpc-timeout") {
-            None => None,
-            Some(text) => match timeout::parse(text) {
-                Some(given) => Some(given),
-                None => {
-                    let message = format!("grpc-timeout {text:?} is no time");
-                    return refuse(reply, Code::InvalidArgument, message);
-                }
-            },
+        let (mut call, body) = match self.begin(kind, request, &reply) {
+            Ok(begun) => begun,
+            Err(status) => return reply.send(status.into_response()),
         };
-        let deadline = given.and_then(|given| request.received.checked_add(given));
-        let until = match (deadline, kind) {
-            (Some(deadline), _) => Some(deadline),
-            (None, Kind::Unary) => request.received.checked_add(self.timeout),
-            (None, Kind::Streaming) => None,
-        };
-        if let Some(until) = until {
-            reply.expire(until, || {
-                Status::new(Code::DeadlineExceeded, "no answer before the deadline").into_response()
-            });
+        if kind == Kind::Dialogue {
+            let mut dialogue = self.dialogue(call, reply);
+            dialogue.piece(&body);
+            return dialogue.end();
         }
-        let message = match message(&request) {
+        call.message = match frame::only(body, &call.metadata) {
             Ok(message) => message,
             Err(status) => return reply.send(status.into_response()),
         };
+        match kind {
+            Kind::Unary => self.calls.unary(call, Respond::new(reply)),
+            _ => self.calls.streaming(call, Messages::begin(reply)),
+        }
+    }
+
+    fn dialogue(&self, call: Call, reply: Reply) -> Dialogue {
+        Dialogue::new(Arc::clone(&self.calls), call, Messages::begin(reply))
+    }
+
+    /// Which method a request is for.
+    fn admit(&self, request: &Request) -> Result<Kind, Response> {
+        if request.version != Version::Http2 {
+            return Err(Response::text(505, "gRPC needs HTTP/2\n"));
+        }
+        if request.method != "POST" {
+            return Err(Response::text(405, "gRPC needs POST\n").with("allow", "POST"));
+        }
+        let kind = self.calls.kind(&request.path);
+        kind.ok_or_else(|| no_method(&request.path).into_response())
+    }
+
+    /// The call that a request is, without its message, and the request's body.
+    fn begin(
+        &self,
+        kind: Kind,
+        request: Request,
+        reply: &Reply,
+    ) -> Result<(Call, Vec<u8>), Status> {
+        let given = request.headers.text("grpc-timeout").map(|text| {
+            timeout::parse(text).ok_or_else(|| {
+                let message = format!("grpc-timeout {text:?} is no time");
+                Status::new(Code::InvalidArgument, message)
+            })
+        });
+        let given = given.transpose()?;
+        let deadline = given.and_then(|given| request.received.checked_add(given));
+        let late =
+            || Status::new(Code::DeadlineExceeded, "no answer before the deadline").into_response();
+        match (deadline, kind) {
+            (Some(deadline), _) => reply.end_by(deadline, late),
+            (None, Kind::Unary) => {
+                if let Some(until) = request.received.checked_add(self.timeout) {
+                    reply.expire(until, late);
+                }
+            }
+            (None, _) => {}
+        }
         let call = Call {
             path: request.path,
             metadata: request.headers,
-            message,
+            message: Vec::new(),
             deadline,
             peer: request.peer,
             certificate: request.certificate,
             received: request.received,
             cancelled: request.cancelled,
         };
-        match kind {
-            Kind::Unary => self.calls.unary(call, Respond::new(reply)),
-            Kind::Streaming => self.calls.streaming(call, Messages::begin(reply)),
-        }
+        Ok((call, request.body))
+    }
+}
+
+/// What a request's content type says of it.
+enum Content {
+    /// gRPC with protobuf.
+    Ours,
+    /// gRPC with something else.
+    Foreign,
+    /// No gRPC.
+    Other,
+}
+
+fn content(headers: &Headers) -> Content {
+    let text = headers.text("content-type").unwrap_or_default();
+    match text.strip_prefix("application/grpc") {
+        Some(rest) if rest.is_empty() || rest.starts_with(';') => Content::Ours,
+        Some(rest) if rest.starts_with('+') => match rest[1..].split(';').next() {
+            Some("proto") => Content::Ours,
+            _ => Content::Foreign,
+        },
+        _ => Content::Other,
     }
 }
 
 impl Service for Grpc {
     fn call(&self, request: Request, reply: Reply) {
-        let content = request.headers.text("content-type").unwrap_or_default();
-        let is_grpc = content == "application/grpc"
-            || content.starts_with("application/grpc+")
-            || content.starts_with("application/grpc;");
-        match &self.other {
-            _ if is_grpc => {
-                let of_another_kind = content
-                    .strip_prefix("application/grpc+")
-                    .is_some_and(|kind| kind.split(';').next() != Some("proto"));
-                if of_another_kind {
-                    let text = "nothing but application/grpc and application/grpc+proto is known\n";
-                    return reply.send(Response::text(415, text));
-                }
-                self.answer(request, reply);
+        match (content(&request.headers), &self.other) {
+            (Content::Ours, _) => self.answer(request, reply),
+            (Content::Foreign, _) => {
+                let text = "nothing but application/grpc and application/grpc+proto is known\n";
+                reply.send(Response::text(415, text));
             }
-            Some(other) => other.call(request, reply),
-            None => {
+            (Content::Other, Some(other)) => other.call(request, reply),
+            (Content::Other, None) => {
                 let text = "the content type must be application/grpc\n";
                 reply.send(Response::text(415, text));
             }
         }
     }
-}
 
-fn refuse(reply: Reply, code: Code, message: String) {
-    reply.send(Status::new(code, message).into_response());
-}
+    fn opens(&self, target: &str, headers: &Headers) -> bool {
+        self.calls.kind(target) == Some(Kind::Dialogue) && matches!(content(headers), Content::Ours)
+    }
 
-/// The one message of a body.
-fn message(request: &Request) -> Result<Vec<u8>, Status> {
-    let body = &request.body;
-    let invalid = |message: String| Status::new(Code::Internal, message);
-    let Some((head, rest)) = body.split_first_chunk::<5>() else {
-        return Err(invalid(format!(
-            "a message has a head of 5 bytes, and {} came",
-            body.len()
-        )));
-    };
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    match head[0] {
-        0 => {}
-        1 => {
-            let coding = request.headers.text("grpc-encoding").unwrap_or("identity");
-            let message = format!("messages compressed by {coding:?} are not known here");
-            return Err(
-                Status::new(Code::Unimplemented, message).with("grpc-accept-encoding", "identity")
-            );
+    fn open(&self, request: Request, reply: Reply) -> Box<dyn Listener> {
+        match self.admit(&request) {
+            Ok(kind) => match self.begin(kind, request, &reply) {
+                Ok((call, _)) => return Box::new(self.dialogue(call, reply)),
+                Err(status) => reply.send(status.into_response()),
+            },
+            Err(response) => reply.send(response),
         }
-        flag => return Err(invalid(format!("a message begins with {flag}, not 0 or 1"))),
+        Box::new(())
     }
-    if rest.len() < length {
-        let came = rest.len();
-        return Err(invalid(format!(
-            "a message of {length} bytes ends after {came}"
-        )));
-    }
-    if rest.len() > length {
-        let message = "one message is taken for a call, and more came".to_owned();
-        return Err(Status::new(Code::Unimplemented, message));
-    }
-    Ok(rest.to_vec())
+}
+
+fn no_method(path: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("there is no method {path}"))
 }

@@ -104,7 +104,7 @@ impl Status {
     }
 
     /// As an answer without any message.
-    pub(super) fn into_response(self) -> Response {
+    pub(in crate::net) fn into_response(self) -> Response {
         let mut headers: Fields = vec![("content-type".into(), "application/grpc".into())];
         headers.extend(self.into_trailers());
         Response {

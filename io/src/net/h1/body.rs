@@ -106,7 +106,7 @@ impl Chunks {
 /// A line without its end, and how long it is with it.
 fn line(input: &[u8], max: usize) -> Result<Option<(&[u8], usize)>, &'static str> {
     let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(max + 2)]) else {
-        return if input.len() > max {
+        return if input.len() >= max + 2 {
             Err("a line of a chunked body is too long")
         } else {
             Ok(None)

@@ -38,8 +38,10 @@ pub(super) type Refusal = (u16, &'static str);
 pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Refusal> {
     let mut fields = vec![httparse::EMPTY_HEADER; limits.headers_max];
     let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(input) {
-        Ok(httparse::Status::Complete(length)) if length <= limits.header_max_bytes => length,
+    // No further than that, so that it does not matter how much comes at once.
+    let start = &input[..input.len().min(limits.header_max_bytes)];
+    let length = match request.parse(start) {
+        Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if input.len() <= limits.header_max_bytes => {
             return Ok(None);
         }
@@ -56,12 +58,17 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize
         return Err((400, "no well-formed request"));
     };
     check_lines(raw)?;
-    if !(target.starts_with('/') || target == "*" && method == "OPTIONS") {
+    let (authority, target) = split_authority(target);
+    let is_path = target.starts_with('/') || authority.is_some();
+    if !(is_path || target == "*" && method == "OPTIONS") {
         return Err((400, "the target is no path"));
     }
     let mut headers = Headers::default();
     for field in request.headers.iter() {
-        headers.push(&field.name.to_ascii_lowercase(), field.value);
+        let name = field.name.to_ascii_lowercase();
+        // A target with an authority says who is meant, whatever Host says.
+        let host = authority.filter(|_| name == "host");
+        headers.push(&name, host.map_or(field.value, str::as_bytes));
     }
     let is_old = version == 0;
     if !is_old && headers.all("host").count() != 1 {
@@ -87,7 +94,11 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize
     let (path, query) = split_target(target);
     let head = Head {
         method: method.to_owned(),
-        path,
+        path: if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path
+        },
         query,
         headers,
         framing,
@@ -96,6 +107,26 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize
         is_old,
     };
     Ok(Some((head, length)))
+}
+
+/// The authority of a target in absolute form, which proxies are sent and servers must know, and what
+/// follows it; else the target as it is.
+fn split_authority(target: &str) -> (Option<&str>, &str) {
+    const SCHEMES: [&str; 2] = ["http://", "https://"];
+    let scheme = SCHEMES.into_iter().find(|scheme| {
+        let start = target.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    let Some(scheme) = scheme else {
+        return (None, target);
+    };
+    let rest = &target[scheme.len()..];
+    match rest.find(['/', '?']).unwrap_or(rest.len()) {
+        0 => (None, target),
+        // Nothing behind the authority means the root, as `?` without a path does.
+        end if end == rest.len() => (Some(rest), "/"),
+        end => (Some(&rest[..end]), &rest[end..]),
+    }
 }
 
 /// Every line ends with CR LF and none is a continuation: two readers could differ about those.
@@ -304,18 +335,38 @@ mod tests {
             (post("a: b\nc: d\r\n"), Err(400)),
             (post("Expect: 200-ok\r\n"), Err(417)),
             ("GET / HTTP/1.1\nHost: x\n\n".into(), Err(400)),
-            ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("GET x HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("GET ?a HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
+            ("GET http://x/ HTTP/1.1\r\n\r\n".into(), Err(400)),
             ("GET / HTTP/2.0\r\nHost: x\r\n\r\n".into(), Err(505)),
-            ("G@T / HTTP/1.1\r\nHost: x\r\n\r\n".into(), Ok(None)),
+            ("G@T / HTTP/1.1\r\nHost: x\r\n\r\n".into(), Err(400)),
             (post(&"a: b\r\n".repeat(6)), Err(431)),
             (post(&format!("a: {}\r\n", "b".repeat(300))), Err(431)),
             (format!("GET /{}", "a".repeat(300)), Err(431)),
         ] {
-            if input.starts_with("G@T") {
-                // A method of strange letters is a service's to refuse, or no method at all.
-                continue;
-            }
             assert_eq!(judge(&input), wanted, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_may_name_the_authority() {
+        for (target, host, path, query) in [
+            ("/a?b", "x", "/a", Some("b")),
+            ("http://y:1/a?b=c", "y:1", "/a", Some("b=c")),
+            ("HTTPS://y/", "y", "/", None),
+            ("http://y", "y", "/", None),
+            ("http://y?b", "y", "/", Some("b")),
+        ] {
+            let input = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (head, _) = parse(input.as_bytes(), &Limits::default())
+                .unwrap()
+                .unwrap();
+            assert_eq!(head.headers.text("host"), Some(host), "{target}");
+            assert_eq!(head.path, path, "{target}");
+            assert_eq!(head.query.as_deref(), query, "{target}");
         }
     }
 

@@ -4,18 +4,24 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    ffi::{c_int, c_void},
+    ffi::c_int,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use libnghttp2_sys as ng;
 
-use super::stream::{Body, Incoming};
+use super::{
+    callbacks::{field, install, read_body},
+    state::{Resets, State},
+    stream::{Body, Incoming},
+};
 use crate::net::{
+    budget::Held,
     limits::Limits,
     reply::{Credit, Fields, Response},
     request::Cancelled,
+    server::Listener,
 };
 
 /// Why a connection cannot go on; what nghttp2 has to say about it is still to be sent.
@@ -45,37 +51,25 @@ pub(in crate::net) struct Session {
 // SAFETY: both pointers are owned by this value alone, and nghttp2 has no thread-local state.
 unsafe impl Send for Session {}
 
-#[derive(Debug)]
-struct State {
-    limits: Limits,
-    streams: HashMap<i32, Stream>,
-    complete: VecDeque<i32>,
-    /// Bytes of bodies that are coming in.
-    bodies_bytes: usize,
-    pongs: u64,
-    now: Instant,
-}
-
-#[derive(Debug)]
-struct Stream {
-    incoming: Incoming,
-    /// Bytes of its body that count towards the connection's.
-    counted: usize,
-    cancelled: Cancelled,
-    is_handed_over: bool,
-    since: Instant,
-    body: Body,
+/// What came for somebody.
+pub(in crate::net) enum Event {
+    /// A request, whole, or one that is refused.
+    Request(Incoming, Cancelled),
+    /// The head of one whose body is wanted as it comes.
+    Opened(Incoming, Cancelled),
 }
 
 impl Session {
-    pub(in crate::net) fn server(limits: &Limits) -> Result<Self, Fault> {
+    pub(in crate::net) fn server(limits: &Limits, held: Held, now: Instant) -> Result<Self, Fault> {
         let state = Box::into_raw(Box::new(State {
             limits: limits.clone(),
             streams: HashMap::new(),
-            complete: VecDeque::new(),
-            bodies_bytes: 0,
+            ready: VecDeque::new(),
+            coming: 0,
+            held,
             pongs: 0,
-            now: Instant::now(),
+            resets: Resets::new(limits, now),
+            now,
         }));
         let mut session = Self {
             raw: std::ptr::null_mut(),
@@ -86,23 +80,11 @@ impl Session {
         unsafe {
             let mut callbacks = std::ptr::null_mut();
             check(ng::nghttp2_session_callbacks_new(&mut callbacks))?;
-            ng::nghttp2_session_callbacks_set_on_begin_headers_callback(
-                callbacks,
-                Some(on_begin_headers),
-            );
-            ng::nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, Some(on_begin));
-            ng::nghttp2_session_callbacks_set_on_header_callback(callbacks, Some(on_header));
-            ng::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Some(on_data));
-            ng::nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Some(on_frame));
-            ng::nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Some(on_sent));
-            ng::nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Some(on_close));
+            install(callbacks);
             let mut option = std::ptr::null_mut();
             let made = check(ng::nghttp2_option_new(&mut option)).and_then(|()| {
-                ng::nghttp2_option_set_stream_reset_rate_limit(
-                    option,
-                    limits.resets_burst,
-                    limits.resets_per_second,
-                );
+                // `Resets` counts instead.
+                ng::nghttp2_option_set_stream_reset_rate_limit(option, u64::MAX, 1);
                 check(ng::nghttp2_session_server_new2(
                     &mut session.raw,
                     callbacks,
@@ -186,20 +168,66 @@ impl Session {
         Ok(())
     }
 
-    /// The next request that is there whole, with its stream.
-    pub(in crate::net) fn next(&mut self) -> Option<(i32, Incoming, Cancelled)> {
+    /// The next request that is there, with its stream. Those that `wants` chooses come before their
+    /// bodies; what comes of those is told to the listener that they then get.
+    pub(in crate::net) fn next(
+        &mut self,
+        wants: impl Fn(&Incoming) -> bool,
+    ) -> Option<(i32, Event)> {
         let state = self.state();
-        while let Some(id) = state.complete.pop_front() {
+        while let Some(id) = state.ready.pop_front() {
             // A stream may have been reset since.
-            if let Some(stream) = state.streams.get_mut(&id)
-                && !std::mem::replace(&mut stream.is_handed_over, true)
-            {
-                state.bodies_bytes -= std::mem::take(&mut stream.counted);
-                let incoming = std::mem::take(&mut stream.incoming);
-                return Some((id, incoming, stream.cancelled.clone()));
+            let Some(stream) = state.streams.get_mut(&id) else {
+                continue;
+            };
+            if let Some(listener) = &mut stream.listener {
+                let piece = std::mem::take(&mut stream.incoming.body);
+                if stream.incoming.refusal.is_some() {
+                    // Something is missing: whoever listens breaks off.
+                    stream.listener = None;
+                } else {
+                    listener.piece(&piece);
+                    if stream.has_ended {
+                        listener.end();
+                        stream.listener = None;
+                    }
+                }
+                state.release(id);
+                continue;
+            }
+            if stream.is_handed_over {
+                continue;
+            }
+            let incoming = &mut stream.incoming;
+            if incoming.refusal.is_none() && wants(incoming) {
+                // What of its body is there already stays for the listener.
+                let body = std::mem::take(&mut incoming.body);
+                let opened = std::mem::take(incoming);
+                incoming.body = body;
+                stream.is_handed_over = true;
+                let event = Event::Opened(opened, stream.cancelled.clone());
+                state.release(id);
+                return Some((id, event));
+            }
+            if incoming.refusal.is_some() || stream.has_ended {
+                let incoming = std::mem::take(incoming);
+                stream.is_head = incoming.method == "HEAD";
+                stream.is_handed_over = true;
+                let event = Event::Request(incoming, stream.cancelled.clone());
+                state.release(id);
+                return Some((id, event));
             }
         }
         None
+    }
+
+    /// Tells somebody of a request's body as it comes.
+    pub(in crate::net) fn listen(&mut self, id: i32, listener: Box<dyn Listener>) {
+        let state = self.state();
+        if let Some(stream) = state.streams.get_mut(&id) {
+            stream.listener = Some(listener);
+            state.ready.push_front(id);
+        }
     }
 
     /// Answers a stream, unless it is gone.
@@ -210,36 +238,66 @@ impl Session {
             body,
             trailers,
         } = response;
-        let is_bare = body.is_empty() && trailers.is_none();
+        let mut is_bare = body.is_empty() && trailers.is_none();
+        let mut headers = headers;
         match self.state().streams.get_mut(&id) {
-            Some(stream) if !stream.body.has_begun => {
-                stream.body = Body::whole(body, trailers);
+            Some(stream) if stream.body.has_begun => return Ok(()),
+            Some(stream) if stream.is_head => {
+                is_bare = true;
+                headers.push(("content-length".into(), body.len().to_string().into()));
+                stream.body = Body::bare(None);
             }
-            _ => return Ok(()),
+            Some(stream) => stream.body = Body::whole(body, trailers),
+            None => return Ok(()),
         }
         self.submit(id, status, &headers, is_bare)
     }
 
-    /// Answers the streams whose time is up; says when the next one's is. There are never many.
+    /// Answers the streams whose time is up, and gives up those whose reader lets nothing of their
+    /// answers go; says when the next one's time is. There are never many.
     pub(in crate::net) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
+        let mut sooner = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
         let mut due = Vec::new();
-        for (id, stream) in &self.state().streams {
-            let Some((until, otherwise)) = stream.cancelled.expires() else {
+        let mut stuck = Vec::new();
+        // SAFETY: as for `receive`.
+        let window = unsafe { ng::nghttp2_session_get_remote_window_size(self.raw) };
+        let raw = self.raw;
+        let state = self.state();
+        let stalled = state.limits.stalled;
+        for (id, stream) in &mut state.streams {
+            // SAFETY: as for `receive`; it only reads.
+            let is_stuck = stream.body.waits()
+                && (window <= 0
+                    || unsafe { ng::nghttp2_session_get_stream_remote_window_size(raw, *id) } <= 0);
+            if is_stuck {
+                let until = *stream.stuck.get_or_insert(now) + stalled;
+                if until <= now {
+                    stuck.push(*id);
+                    continue;
+                }
+                sooner(until);
+            } else {
+                stream.stuck = None;
+            }
+            let Some(expiry) = stream.cancelled.expires() else {
                 continue;
             };
-            if stream.body.has_begun && !stream.body.is_open() {
+            if stream.body.has_begun && !(expiry.cuts && stream.body.is_open()) {
                 continue;
             }
-            if until > now {
-                next = Some(next.map_or(until, |next| next.min(until)));
+            if expiry.until > now {
+                sooner(expiry.until);
             } else {
                 stream.cancelled.set();
-                due.push((*id, otherwise));
+                due.push((*id, expiry.otherwise));
             }
         }
         for (id, otherwise) in due {
             self.end_with(id, otherwise());
+        }
+        for id in stuck {
+            self.reset(id, ng::NGHTTP2_CANCEL);
         }
         next
     }
@@ -266,14 +324,20 @@ impl Session {
         head: Response,
         credit: Arc<Credit>,
     ) -> Result<(), Fault> {
-        match self.state().streams.get_mut(&id) {
-            Some(stream) if !stream.body.has_begun => stream.body = Body::streamed(credit),
+        let is_bare = match self.state().streams.get_mut(&id) {
+            Some(stream) if !stream.body.has_begun => {
+                stream.body = match stream.is_head {
+                    true => Body::bare(Some(credit)),
+                    false => Body::streamed(credit),
+                };
+                stream.is_head
+            }
             _ => {
                 credit.end();
                 return Ok(());
             }
-        }
-        self.submit(id, head.status, &head.headers, false)
+        };
+        self.submit(id, head.status, &head.headers, is_bare)
     }
 
     /// A piece of such a body.
@@ -367,6 +431,18 @@ impl Session {
         late.map(|(id, _)| *id).collect()
     }
 
+    /// Gives up what needs more of the client's, who sends nothing more: requests that are not whole,
+    /// and answers without an end.
+    pub(in crate::net) fn abandon(&mut self) {
+        let streams = self.state().streams.iter();
+        let lost = streams.filter(|(_, stream)| {
+            !stream.is_handed_over || stream.listener.is_some() || stream.body.is_open()
+        });
+        for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.reset(id, ng::NGHTTP2_CANCEL);
+        }
+    }
+
     /// How many streams are open.
     pub(in crate::net) fn open(&mut self) -> usize {
         self.state().streams.len()
@@ -399,227 +475,4 @@ impl Drop for Session {
             drop(Box::from_raw(self.state));
         }
     }
-}
-
-impl Stream {
-    fn gone(&self) {
-        self.cancelled.set();
-        self.body.gone();
-    }
-}
-
-fn field(name: &str, value: &str) -> ng::nghttp2_nv {
-    ng::nghttp2_nv {
-        name: name.as_ptr().cast_mut(),
-        value: value.as_ptr().cast_mut(),
-        namelen: name.len(),
-        valuelen: value.len(),
-        flags: ng::NGHTTP2_NV_FLAG_NONE as u8,
-    }
-}
-
-/// The state behind a callback's pointer.
-///
-/// # Safety
-///
-/// `user` must be what the session was made with, and nothing else may refer to the state.
-unsafe fn state<'a>(user: *mut c_void) -> &'a mut State {
-    // SAFETY: as above.
-    unsafe { &mut *user.cast::<State>() }
-}
-
-unsafe extern "C" fn on_begin(
-    session: *mut ng::nghttp2_session,
-    hd: *const ng::nghttp2_frame_hd,
-    _user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with a frame's head that is alive; it allows this in a callback.
-    unsafe {
-        // nghttp2 passes over priorities, which nobody uses any more, and over this fault, too.
-        if u32::from((*hd).type_) == ng::NGHTTP2_PRIORITY && (*hd).stream_id == 0 {
-            ng::nghttp2_session_terminate_session(session, ng::NGHTTP2_PROTOCOL_ERROR);
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn on_begin_headers(
-    _session: *mut ng::nghttp2_session,
-    frame: *const ng::nghttp2_frame,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with a frame that is alive, of a type that has headers.
-    let (state, hd, is_request) = unsafe {
-        let is_request = (*frame).headers.cat == ng::NGHTTP2_HCAT_REQUEST;
-        (state(user), (*frame).hd, is_request)
-    };
-    if u32::from(hd.type_) == ng::NGHTTP2_HEADERS && is_request {
-        let stream = Stream {
-            incoming: Incoming::default(),
-            counted: 0,
-            cancelled: Cancelled::default(),
-            is_handed_over: false,
-            since: state.now,
-            body: Body::default(),
-        };
-        state.streams.insert(hd.stream_id, stream);
-    }
-    0
-}
-
-unsafe extern "C" fn on_header(
-    _session: *mut ng::nghttp2_session,
-    frame: *const ng::nghttp2_frame,
-    name: *const u8,
-    name_length: usize,
-    value: *const u8,
-    value_length: usize,
-    _flags: u8,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with a frame, a name and a value that are alive.
-    let (state, hd, is_request, name, value) = unsafe {
-        (
-            state(user),
-            (*frame).hd,
-            (*frame).headers.cat == ng::NGHTTP2_HCAT_REQUEST,
-            std::slice::from_raw_parts(name, name_length),
-            std::slice::from_raw_parts(value, value_length),
-        )
-    };
-    // Trailers of requests say nothing that anybody needs.
-    if is_request && let Some(stream) = state.streams.get_mut(&hd.stream_id) {
-        stream.incoming.field(name, value, &state.limits);
-    }
-    0
-}
-
-unsafe extern "C" fn on_data(
-    session: *mut ng::nghttp2_session,
-    _flags: u8,
-    id: i32,
-    data: *const u8,
-    length: usize,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with data that is alive.
-    let (state, data) = unsafe { (state(user), std::slice::from_raw_parts(data, length)) };
-    let Some(stream) = state.streams.get_mut(&id) else {
-        return 0;
-    };
-    if stream.is_handed_over {
-        return 0;
-    }
-    if state.bodies_bytes + length > state.limits.bodies_max_bytes {
-        // SAFETY: nghttp2 allows this in a callback.
-        unsafe { ng::nghttp2_submit_rst_stream(session, 0, id, ng::NGHTTP2_REFUSED_STREAM) };
-        return 0;
-    }
-    let before = stream.incoming.body.len();
-    if stream.incoming.data(data, &state.limits) {
-        // Answered before it is whole: what still comes is thrown away.
-        state.complete.push_back(id);
-    }
-    let now = stream.incoming.body.len();
-    stream.counted = now;
-    state.bodies_bytes = state.bodies_bytes + now - before;
-    0
-}
-
-unsafe extern "C" fn on_frame(
-    _session: *mut ng::nghttp2_session,
-    frame: *const ng::nghttp2_frame,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with a frame that is alive.
-    let (state, hd) = unsafe { (state(user), (*frame).hd) };
-    let kind = u32::from(hd.type_);
-    let ends = hd.flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0;
-    if kind == ng::NGHTTP2_PING && hd.flags & ng::NGHTTP2_FLAG_ACK as u8 != 0 {
-        state.pongs += 1;
-    }
-    let has_body = [ng::NGHTTP2_DATA, ng::NGHTTP2_HEADERS].contains(&kind);
-    if has_body && ends && state.streams.contains_key(&hd.stream_id) {
-        state.complete.push_back(hd.stream_id);
-    }
-    0
-}
-
-unsafe extern "C" fn on_sent(
-    session: *mut ng::nghttp2_session,
-    frame: *const ng::nghttp2_frame,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2 with a frame that is alive.
-    let (state, hd) = unsafe { (state(user), (*frame).hd) };
-    let kind = u32::from(hd.type_);
-    let has_end = [ng::NGHTTP2_DATA, ng::NGHTTP2_HEADERS].contains(&kind);
-    if has_end
-        && hd.flags & ng::NGHTTP2_FLAG_END_STREAM as u8 != 0
-        && state.streams.contains_key(&hd.stream_id)
-    {
-        // Answered before all of the request came: the client may stop sending it.
-        // SAFETY: nghttp2 allows both in a callback.
-        unsafe {
-            if ng::nghttp2_session_get_stream_remote_close(session, hd.stream_id) == 0 {
-                let code = ng::NGHTTP2_NO_ERROR;
-                ng::nghttp2_submit_rst_stream(session, 0, hd.stream_id, code);
-            }
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn on_close(
-    _session: *mut ng::nghttp2_session,
-    id: i32,
-    _code: u32,
-    user: *mut c_void,
-) -> c_int {
-    // SAFETY: called by nghttp2.
-    let state = unsafe { state(user) };
-    if let Some(stream) = state.streams.remove(&id) {
-        state.bodies_bytes -= stream.counted;
-        stream.gone();
-    }
-    0
-}
-
-unsafe extern "C" fn read_body(
-    session: *mut ng::nghttp2_session,
-    id: i32,
-    buffer: *mut u8,
-    length: usize,
-    flags: *mut u32,
-    _source: *mut ng::nghttp2_data_source,
-    user: *mut c_void,
-) -> ng::nghttp2_ssize {
-    // SAFETY: called by nghttp2 with room for `length` bytes, which it does not read.
-    let (state, buffer) = unsafe {
-        let buffer = buffer.cast::<std::mem::MaybeUninit<u8>>();
-        (state(user), std::slice::from_raw_parts_mut(buffer, length))
-    };
-    let Some(stream) = state.streams.get_mut(&id) else {
-        return ng::NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE as ng::nghttp2_ssize;
-    };
-    let Some((count, trailers)) = stream.body.read(buffer) else {
-        return ng::NGHTTP2_ERR_DEFERRED as ng::nghttp2_ssize;
-    };
-    if let Some(trailers) = trailers {
-        // SAFETY: nghttp2 gives a place for the flags, and allows trailers to be submitted here.
-        unsafe {
-            *flags |= ng::NGHTTP2_DATA_FLAG_EOF;
-            if !trailers.is_empty() {
-                let fields: Vec<_> = trailers
-                    .iter()
-                    .map(|(name, value)| field(name, value))
-                    .collect();
-                *flags |= ng::NGHTTP2_DATA_FLAG_NO_END_STREAM;
-                if ng::nghttp2_submit_trailer(session, id, fields.as_ptr(), fields.len()) != 0 {
-                    return ng::NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE as ng::nghttp2_ssize;
-                }
-            }
-        }
-    }
-    count as ng::nghttp2_ssize
 }

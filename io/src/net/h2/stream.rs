@@ -8,6 +8,17 @@ use crate::net::{
     request::Headers,
 };
 
+/// Why a request is refused without asking a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::net) enum Refusal {
+    /// Its head is too large.
+    Head,
+    /// Its body is too large.
+    Body,
+    /// It may be fine, but there is no room for it now.
+    Busy,
+}
+
 /// A request as far as it has come.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Incoming {
@@ -15,8 +26,12 @@ pub(in crate::net) struct Incoming {
     pub(in crate::net) target: String,
     pub(in crate::net) headers: Headers,
     pub(in crate::net) body: Vec<u8>,
-    /// What to answer instead of asking a service: 431 or 413.
-    pub(in crate::net) refusal: Option<u16>,
+    /// Why not to ask a service.
+    pub(in crate::net) refusal: Option<Refusal>,
+    /// Whether a refusal has to be one of gRPC's.
+    pub(in crate::net) is_grpc: bool,
+    /// All of its head is there.
+    pub(super) has_head: bool,
     header_bytes: usize,
     header_count: usize,
 }
@@ -24,10 +39,16 @@ pub(in crate::net) struct Incoming {
 impl Incoming {
     /// Takes a header field; nghttp2 has checked it.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &Limits) {
+        if name == b"content-type" {
+            self.is_grpc = value.starts_with(b"application/grpc");
+        }
+        if self.refusal.is_some() {
+            return;
+        }
         self.header_bytes += name.len() + value.len() + 32;
         self.header_count += 1;
         if self.header_bytes > limits.header_max_bytes || self.header_count > limits.headers_max {
-            self.refusal = Some(431);
+            self.refuse(Refusal::Head);
             return;
         }
         let text = || String::from_utf8_lossy(value).into_owned();
@@ -40,16 +61,29 @@ impl Incoming {
         }
     }
 
-    /// Takes a piece of the body; whether it has become too large by that.
-    pub(super) fn data(&mut self, data: &[u8], limits: &Limits) -> bool {
-        if self.body.len() + data.len() > limits.body_max_bytes {
-            self.body = Vec::new();
-            return self.refusal.replace(413).is_none();
+    /// Takes a piece of the body.
+    pub(super) fn data(&mut self, data: &[u8], limits: &Limits) {
+        if self.refusal.is_some() {
+            return;
         }
-        if self.refusal.is_none() {
+        if self.body.len() + data.len() > limits.body_max_bytes {
+            self.refuse(Refusal::Body);
+        } else {
             self.body.extend_from_slice(data);
         }
-        false
+    }
+
+    /// Lets go of what there is: nobody will read it.
+    pub(super) fn refuse(&mut self, why: Refusal) {
+        self.refusal = Some(why);
+        self.headers = Headers::default();
+        self.body = Vec::new();
+        self.header_bytes = 0;
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.header_bytes + self.body.len()
     }
 }
 
@@ -84,11 +118,28 @@ impl Body {
     }
 
     pub(super) fn push(&mut self, piece: Vec<u8>) {
-        self.pieces.push_back(piece);
+        if self.is_open() {
+            self.pieces.push_back(piece);
+        }
     }
 
     pub(super) fn finish(&mut self, trailers: Fields) {
         self.end.get_or_insert(trailers);
+    }
+
+    /// The same, all of it at once, as the head of an answer to HEAD: nothing follows.
+    pub(super) fn bare(credit: Option<Arc<Credit>>) -> Self {
+        Self {
+            has_begun: true,
+            end: Some(Fields::new()),
+            credit,
+            ..Self::default()
+        }
+    }
+
+    /// Whether something of it is to be sent.
+    pub(super) fn waits(&self) -> bool {
+        self.has_begun && (!self.pieces.is_empty() || self.end.is_some())
     }
 
     /// Whether more of it may come.
