@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kilter_engine::{Offset, Partition, wait::Waker};
@@ -79,6 +79,16 @@ struct Seen {
     end: u64,
 }
 
+/// Where whoever reads stands, when he asked last and got nothing.
+#[derive(Debug)]
+struct Hungry {
+    asked: Instant,
+    at: Vec<(Partition, u64)>,
+}
+
+/// How long ago he may have asked: one who is held back does not.
+const ASKED_LAST: Duration = Duration::from_secs(2);
+
 /// A consumer of the command topic: shared by the poller and by whoever watches.
 pub struct CommandConsumer {
     pub(super) consumer: BaseConsumer<Voice>,
@@ -87,6 +97,7 @@ pub struct CommandConsumer {
     topic_c: CString,
     /// How far each partition was seen, markers of transactions included.
     seen: parking_lot::Mutex<BTreeMap<u32, Seen>>,
+    hungry: parking_lot::Mutex<Option<Hungry>>,
     /// Boxed, because librdkafka's threads keep its address until the client is gone.
     waker: parking_lot::Mutex<Option<Box<Waker>>>,
 }
@@ -109,6 +120,7 @@ impl CommandConsumer {
             topic_c: CString::new(settings.commands.as_str())
                 .map_err(failed("name the command topic"))?,
             seen: parking_lot::Mutex::new(BTreeMap::new()),
+            hungry: parking_lot::Mutex::new(None),
             waker: parking_lot::Mutex::new(None),
         }))
     }
@@ -190,6 +202,22 @@ impl CommandConsumer {
         } else {
             offset.get()
         }
+    }
+
+    /// Whoever reads asked for more and got nothing, or something.
+    pub(super) fn asked(&self, nothing_behind: Option<Vec<(Partition, u64)>>) {
+        *self.hungry.lock() = nothing_behind.map(|at| Hungry {
+            asked: Instant::now(),
+            at,
+        });
+    }
+
+    /// Up to where each partition is read, if whoever reads asks for more and gets nothing.
+    pub(super) fn hungry(&self) -> Option<Vec<(Partition, u64)>> {
+        let hungry = self.hungry.lock();
+        let hungry = hungry.as_ref()?;
+        let effective = |&(partition, at)| (partition, self.effective(partition, Offset::new(at)));
+        (hungry.asked.elapsed() < ASKED_LAST).then(|| hungry.at.iter().map(effective).collect())
     }
 
     /// Tells Kafka how far the group is, for lag tools. Does not wait.

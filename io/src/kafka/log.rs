@@ -65,6 +65,8 @@ pub struct KafkaLog {
     clock: SystemClock,
     /// When the watcher's verdict was asked for.
     asked: Instant,
+    /// Whether a record came since then.
+    has_come: bool,
 }
 
 impl KafkaLog {
@@ -116,6 +118,7 @@ impl KafkaLog {
             headers: Vec::new(),
             clock: SystemClock::new(),
             asked: Instant::now(),
+            has_come: true,
         })
     }
 
@@ -145,6 +148,7 @@ impl KafkaLog {
                 });
             };
             place.behind = offset + 1;
+            self.has_come = true;
             let Some(time_ms) = fetched.log_time_ms() else {
                 return Err(KafkaError::ProducersTime {
                     topic: self.consumer.topic.clone(),
@@ -243,11 +247,20 @@ impl KafkaLog {
         Ok(true)
     }
 
+    /// Tells the watcher whether anything comes, and hears what he has found.
     fn heed_the_watcher(&mut self) -> Result<(), KafkaError> {
         if self.asked.elapsed().as_millis() < 50 {
             return Ok(());
         }
         self.asked = Instant::now();
+        let places = self.places.iter();
+        let behind = || {
+            places
+                .map(|place| (place.partition, place.behind))
+                .collect()
+        };
+        self.consumer.asked((!self.has_come).then(behind));
+        self.has_come = false;
         match self.verdict.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),

@@ -13,6 +13,10 @@ use super::{client::CommandConsumer, error::KafkaError, identity::LogIdentity};
 /// How long a client may hear of no broker before another one is tried in its place.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a reader may get nothing although the log goes on, and how often that is looked at.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+const STALL_INTERVAL: Duration = Duration::from_secs(5);
+
 /// To be asked now and then from a thread of its own: it waits for brokers.
 pub struct LogWatch {
     consumer: Arc<CommandConsumer>,
@@ -20,6 +24,7 @@ pub struct LogWatch {
     verdict: Arc<Mutex<Option<KafkaError>>>,
     /// Since when no broker answers.
     away: Mutex<Option<Instant>>,
+    stall: Mutex<Stall>,
 }
 
 impl LogWatch {
@@ -35,6 +40,7 @@ impl LogWatch {
             identity,
             verdict,
             away: Mutex::new(None),
+            stall: Mutex::default(),
         }
     }
 
@@ -63,6 +69,18 @@ impl LogWatch {
         *self.away.lock() = None;
         if let Some(what) = difference(&self.identity, &found) {
             *self.verdict.lock() = Some(KafkaError::OtherLog { what });
+            return;
+        }
+        let end = |partition| self.consumer.range(partition).ok().map(|range| range.end);
+        let stalled = self
+            .stall
+            .lock()
+            .look(Instant::now(), self.consumer.hungry(), end);
+        if let Some(why) = stalled {
+            *self.verdict.lock() = Some(KafkaError::Client {
+                what: "read the log any more",
+                why,
+            });
         }
     }
 
@@ -89,6 +107,60 @@ impl LogWatch {
     /// The log's end, as last heard.
     pub fn end(&self, partition: Partition) -> Option<u64> {
         self.consumer.cached_range(partition).map(|(_, end)| end)
+    }
+}
+
+/// A reader that gets nothing although there is something. librdkafka (2.12) sometimes forgets to
+/// fetch from a broker that left its cluster and came back; nothing but another client helps.
+#[derive(Debug, Default)]
+struct Stall {
+    looked: Option<Instant>,
+    /// Where the reader stands although the log goes on, and since when.
+    behind: Option<(Partition, u64, Instant)>,
+}
+
+impl Stall {
+    /// Why the reader is of no use any more, if that is so. `hungry` is where each partition is read
+    /// up to, while whoever reads asks and gets nothing; `end` asks a broker.
+    fn look(
+        &mut self,
+        now: Instant,
+        hungry: Option<Vec<(Partition, u64)>>,
+        end: impl Fn(Partition) -> Option<u64>,
+    ) -> Option<String> {
+        let Some(hungry) = hungry else {
+            self.behind = None;
+            return None;
+        };
+        if self
+            .looked
+            .is_some_and(|looked| now.duration_since(looked) < STALL_INTERVAL)
+        {
+            return None;
+        }
+        self.looked = Some(now);
+        let goes_on =
+            |(partition, at): &(Partition, u64)| end(*partition).is_some_and(|end| end > *at);
+        let Some((partition, at)) = hungry.into_iter().find(goes_on) else {
+            self.behind = None;
+            return None;
+        };
+        match self.behind {
+            Some((known, place, since)) if (known, place) == (partition, at) => {
+                let waited = now.duration_since(since);
+                (waited >= STALLED_AFTER).then(|| {
+                    format!(
+                        "partition {partition} goes on behind offset {at}, and nothing has come for \
+                         {} s",
+                        waited.as_secs()
+                    )
+                })
+            }
+            _ => {
+                self.behind = Some((partition, at, now));
+                None
+            }
+        }
     }
 }
 
@@ -126,5 +198,52 @@ impl LogIdentity {
             Some(what) => Err(KafkaError::OtherLog { what }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod stall_tests {
+    use super::*;
+
+    const P: Partition = Partition::new(3);
+
+    #[test]
+    fn a_reader_that_starves_beside_records_is_told_in_time() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut stall = Stall::default();
+        let hungry = |offset| Some(vec![(P, offset)]);
+        for second in (0..100).step_by(5) {
+            // Nothing is missing, or nobody answers.
+            assert_eq!(stall.look(at(second), hungry(7), |_| Some(7)), None);
+        }
+        assert_eq!(stall.look(at(100), hungry(7), |_| Some(9)), None);
+        assert_eq!(stall.look(at(125), hungry(7), |_| Some(9)), None);
+        let told = stall.look(at(130), hungry(7), |_| Some(9)).unwrap();
+        assert!(
+            told.contains("partition 3 goes on behind offset 7"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn one_that_gets_on_or_does_not_ask_does_not_starve() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut stall = Stall::default();
+        for second in (0..200).step_by(5) {
+            let hungry = Some(vec![(P, second)]);
+            assert_eq!(stall.look(at(second), hungry, |_| Some(1000)), None);
+        }
+        stall.look(at(200), Some(vec![(P, 1)]), |_| Some(9));
+        // Held back meanwhile: it counts from then on.
+        assert_eq!(stall.look(at(220), None, |_| Some(9)), None);
+        assert_eq!(stall.look(at(235), Some(vec![(P, 1)]), |_| Some(9)), None);
+        assert_eq!(stall.look(at(260), Some(vec![(P, 1)]), |_| Some(9)), None);
+        assert!(
+            stall
+                .look(at(265), Some(vec![(P, 1)]), |_| Some(9))
+                .is_some()
+        );
     }
 }
