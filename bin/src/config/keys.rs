@@ -133,6 +133,8 @@ settings! {
         request_timeout as "request_timeout_ms": Duration = millis(100, 600_000), "30000", env "REQUEST_TIMEOUT";
         /// Connections at once, of gRPC and of REST each.
         connections_max: u32 = number(1, 100_000), "1024";
+        /// Of those, from one address (of IPv6, a /64); raise it where a proxy stands before clients.
+        connections_per_peer_max: u32 = number(1, 100_000), "512";
         /// Changes that may wait to become durable; more are refused early.
         queue_max: u32 = number(1, 10_000_000), "10000";
         /// Open an unknown account by its first deposit.

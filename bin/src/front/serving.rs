@@ -82,6 +82,7 @@ impl FrontDoor {
         let limits = |http1| Limits {
             http1,
             connections_max: settings.connections_max as usize,
+            connections_per_peer_max: settings.connections_per_peer_max as usize,
             niceness: NICENESS,
             ..Limits::default()
         };
