@@ -15,7 +15,7 @@ use mysql::{Conn, OptsBuilder, prelude::Queryable};
 use super::{
     DEADLINE, command, open,
     process::Node,
-    topics::{Client, Record, read_topic},
+    topics::{Client, Record, delete_topics, read_topic},
 };
 
 /// Servers named by the environment, and what this test calls its own on them.
@@ -388,6 +388,8 @@ impl Drop for Servers {
             let _ = conn.query_drop("SET lock_wait_timeout = 5");
             let _ = conn.query_drop(format!("DROP DATABASE IF EXISTS {}", self.name));
         }
+        let topics = ["commands", "results", "dlq"].map(|what| self.topic(what));
+        delete_topics(&self.brokers, &topics);
     }
 }
 

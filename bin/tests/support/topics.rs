@@ -13,6 +13,8 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{DeliveryResult, Header, Headers, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
@@ -191,6 +193,19 @@ pub fn read_topic(brokers: &str, topic: &str) -> Vec<Record> {
         }
     }
     records
+}
+
+/// Drops topics, as far as they are there and brokers are: what is left over makes a broker that was
+/// killed slow to come back.
+pub fn delete_topics(brokers: &str, topics: &[String]) {
+    let client: Result<AdminClient<DefaultClientContext>, _> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create();
+    if let Ok(client) = client {
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let _ = block_on(client.delete_topics(&names, &options));
+    }
 }
 
 /// Waits for a future on this thread; the admin client's own thread completes it.
