@@ -139,6 +139,9 @@ fn what_all_send_at_once_has_a_size() {
     let start = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
     first.write_all(start.as_bytes()).unwrap();
     first.write_all(&vec![b'x'; length - 1]).unwrap();
+    eventually("the first one has almost all", || {
+        server.coming_bytes() >= length - 1 - (64 << 10)
+    });
     let much = format!("{start}{}", "x".repeat(200 << 10));
     eventually("there is no room for others", || {
         let mut socket = connect(server.address());

@@ -57,9 +57,17 @@ const CASES: &[(&str, &str, bool, &[&str])] = &[
              available_after, frozen_before, frozen_after, status, error_message, created_at, \
              version, remembered_ms, leg, leg_user FROM copy_of_balance_transactions WHERE {entry}",
         true,
+        &["ledger: ", "posting 1", "the log does not make it"],
+    ),
+    (
+        "balance_transactions",
+        "INSERT INTO balance_transactions SELECT generation, `partition`, 0, 0, \
+             account_id, currency_code, transaction_id, type, amount, available_before, \
+             available_after, frozen_before, frozen_after, status, error_message, created_at, \
+             version, remembered_ms, leg, leg_user FROM copy_of_balance_transactions WHERE {entry}",
+        true,
         &[
             "ledger: ",
-            "posting 1",
             "transaction ids: 1",
             "was answered before",
             "the log does not make it",

@@ -24,7 +24,7 @@ impl Budget {
         })
     }
 
-    #[cfg(test)]
+    /// How many bytes are taken, beyond what connections have for themselves.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -150,6 +150,11 @@ impl Server {
         self.address
     }
 
+    /// How much of [`Limits::coming_max_bytes`] requests take that are coming in now.
+    pub fn coming_bytes(&self) -> usize {
+        self.shared.budget.used()
+    }
+
     /// What it has seen.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.shared.counters
