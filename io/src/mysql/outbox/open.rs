@@ -19,7 +19,7 @@ pub(crate) struct Unsent {
 /// The rows of these users (and of those that share a hash with one) that have not reached the log,
 /// by hash and id; at most `most`, so that a hash near the end may lack its later ones.
 pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsent>, MysqlError> {
-    let hashes: Vec<String> = hashes.iter().map(u64::to_string).collect();
+    let hashes: Vec<String> = hashes.iter().map(|&hash| unsigned(hash)).collect();
     let rows: Vec<(u64, Vec<u8>, String)> = db
         .conn
         .query(format!(
@@ -30,6 +30,12 @@ pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsen
         .map_err(failed("look for older events"))?;
     let unsent = |(id, user, event_id)| Unsent { id, user, event_id };
     Ok(rows.into_iter().map(unsent).collect())
+}
+
+/// A number that the server takes for unsigned. A list of some below 2⁶³ and some above is compared as
+/// decimals otherwise, by a walk over the whole index.
+fn unsigned(number: u64) -> String {
+    format!("CAST({number} AS UNSIGNED)")
 }
 
 /// A row that is open: not sent, or sent so late that it may have expired.
@@ -71,7 +77,7 @@ pub(crate) fn page(
     most: usize,
 ) -> Result<Vec<OpenEvent>, MysqlError> {
     let failed = failed("read what is left");
-    let first = range.first().max(after.hash);
+    let first = unsigned(range.first().max(after.hash));
     let rows: Vec<Row> = db
         .conn
         .query(format!(
@@ -81,8 +87,8 @@ pub(crate) fn page(
              MICROSECOND FROM outbox_events FORCE INDEX (open_events) \
              WHERE open_hash BETWEEN {first} AND {} AND (open_hash > {} OR id > {}) \
              ORDER BY open_hash, id LIMIT {most}",
-            range.last(),
-            after.hash,
+            unsigned(range.last()),
+            unsigned(after.hash),
             after.id
         ))
         .map_err(failed)?;
@@ -167,7 +173,13 @@ pub(crate) fn figures(db: &mut Db, ranges: &[HashRange]) -> Result<Figures, Mysq
     }
     let ranges: Vec<String> = ranges
         .iter()
-        .map(|range| format!("open_hash BETWEEN {} AND {}", range.first(), range.last()))
+        .map(|range| {
+            format!(
+                "open_hash BETWEEN {} AND {}",
+                unsigned(range.first()),
+                unsigned(range.last())
+            )
+        })
         .collect();
     let found: Option<(u64, Option<i64>)> = db
         .conn
