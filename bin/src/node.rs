@@ -39,7 +39,7 @@ use kilter_engine::{
     wait::{WaitStrategy, Waker, waiter},
     writer::{Writer, WriterPort, WriterProgress, WriterStart},
 };
-use kilter_io::clock::SystemClock;
+use kilter_io::{clock::SystemClock, net};
 
 use crate::threads::Threads;
 
@@ -221,7 +221,10 @@ impl Node {
             let part = Box::new(part(settings));
             let (way, asked) = questions(QUESTIONS);
             ways.push((way, shard_waits[index].1.clone()));
-            agents.push(ShardAgent::new(index, shard, ports, part).answering(asked));
+            agents.push(
+                ShardAgent::new(index, shard, ports, part)
+                    .answering(asked, |answers| net::together(answers)),
+            );
         }
 
         let views: Vec<Arc<WriterView>> = launch

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`Server`], [`Limits`] | listens; a thread takes connections, a thread serves each |
 //! | [`Service`], [`Request`], [`Reply`] | what a service is given, and how it answers: now or later, from any thread |
+//! | [`together`] | many answers, for each of which a connection is not woken |
 //! | [`Stream`] | an answer that comes piece by piece, as fast as its reader |
 //! | [`grpc`] | calls, deadlines, statuses |
 //!
@@ -26,6 +27,7 @@ mod reply;
 mod request;
 mod server;
 mod tls;
+mod together;
 mod wire;
 
 pub use counters::Counters;
@@ -34,3 +36,4 @@ pub use reply::{Fields, Reply, Response, Stream};
 pub use request::{Cancelled, Headers, Request, Version};
 pub use server::{Listener, NetError, Server, Service};
 pub use tls::{TlsError, TlsSettings};
+pub use together::together;

@@ -62,7 +62,8 @@ impl<R: Reader> MemoryFirst<R> {
         }
     }
 
-    /// From the shard that owns the user, if it is in this process; else from elsewhere.
+    /// From the shard that owns the user, if it is in this process; else from elsewhere. The shard is
+    /// not woken yet.
     fn ask(&self, owner: Owner, mut wish: Wish) {
         let Some(asker) = self.leading.asker(owner.partition) else {
             return self.read(Some(owner.partition), wish);
@@ -124,7 +125,10 @@ impl<R: Reader> MemoryFirst<R> {
                 }
                 None => match reader.account(wish.account_id) {
                     Ok(Some(row)) => match this.accounts.learn(&row) {
-                        Some(owner) => this.ask(owner, wish),
+                        Some(owner) => {
+                            this.ask(owner, wish);
+                            this.leading.wake();
+                        }
                         None => wish.answer.tell(Ok(None)),
                     },
                     Ok(None) => wish.answer.tell(Ok(None)),
@@ -157,5 +161,9 @@ impl<R: Reader> Balances for MemoryFirst<R> {
             Some(owner) => self.ask(owner, wish),
             None => self.read(None, wish),
         }
+    }
+
+    fn settle(&self) {
+        self.leading.wake();
     }
 }

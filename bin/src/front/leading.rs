@@ -40,6 +40,13 @@ impl Leading {
         is_ours.then(|| led.asker.clone())
     }
 
+    /// Wakes the shards that were asked something since the last time.
+    pub fn wake(&self) {
+        if let Some(led) = &*self.0.read() {
+            led.asker.wake();
+        }
+    }
+
     /// Whether every one of so many partitions is led here.
     pub fn has_all(&self, partitions: u32) -> bool {
         let led = self.0.read();

@@ -8,7 +8,10 @@ use std::sync::{
 use arrayvec::ArrayVec;
 use crossbeam::channel::{self, Receiver};
 
-use super::{BATCH_MAX, Item, Results, Shard, ShardError, question::Question};
+use super::{
+    BATCH_MAX, Item, Results, Shard, ShardError,
+    question::{Question, Together},
+};
 use crate::{
     POSTINGS_MAX,
     agent::Agent,
@@ -115,6 +118,7 @@ pub struct ShardAgent {
     shard: Shard,
     ports: ShardPorts,
     questions: Receiver<Question>,
+    together: Together,
     part: Box<EpochPart>,
     done: bool,
 }
@@ -136,15 +140,21 @@ impl ShardAgent {
             shard,
             ports,
             questions: channel::never(),
+            together: |answers| answers(),
             part,
             done: false,
         }
     }
 
-    /// The same agent, which also answers questions.
+    /// The same agent, which also answers questions: those that wait at the same time within one
+    /// call of `together`.
     #[must_use]
-    pub fn answering(self, questions: Receiver<Question>) -> Self {
-        Self { questions, ..self }
+    pub fn answering(self, questions: Receiver<Question>, together: Together) -> Self {
+        Self {
+            questions,
+            together,
+            ..self
+        }
     }
 
     /// The shard's state.
@@ -254,7 +264,7 @@ impl Agent for ShardAgent {
         if self.done {
             return Ok(0);
         }
-        let answered = self.shard.answer_questions(&self.questions);
+        let answered = self.shard.answer_questions(&self.questions, self.together);
         let applied = self.apply_batch()?;
         if applied > 0 {
             return Ok(applied + answered);

@@ -6,7 +6,10 @@
 //! what will be committed.
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -36,6 +39,10 @@ pub enum Seen {
 
 /// Who hears the answer, on the shard's thread: short, and never waiting.
 pub type Answer = Box<dyn FnOnce(Seen) + Send>;
+
+/// What a shard gives several answers within, so that whoever hears many is told once. It must call
+/// what it is given.
+pub type Together = fn(&mut dyn FnMut());
 
 /// What a user has of a currency. Answered once, with [`Seen::Gone`] if it is dropped.
 pub struct Question {
@@ -90,7 +97,15 @@ pub fn questions(slots: usize) -> (Sender<Question>, Receiver<Question>) {
 /// The way to all shards of a node. Any number of threads may have a copy.
 #[derive(Clone, Debug)]
 pub struct Asker {
-    shards: Arc<[(Sender<Question>, Waker)]>,
+    shards: Arc<[Way]>,
+}
+
+#[derive(Debug)]
+struct Way {
+    questions: Sender<Question>,
+    waker: Waker,
+    /// Whether there are questions of which the shard may not have heard.
+    is_asked: AtomicBool,
 }
 
 /// A shard has more questions waiting than it may.
@@ -105,13 +120,19 @@ impl Asker {
     /// Without shards.
     pub fn new(shards: Vec<(Sender<Question>, Waker)>) -> Self {
         assert!(!shards.is_empty(), "nobody to ask");
+        let ways = shards.into_iter().map(|(questions, waker)| Way {
+            questions,
+            waker,
+            is_asked: AtomicBool::new(false),
+        });
         Self {
-            shards: shards.into(),
+            shards: ways.collect(),
         }
     }
 
     /// Hands a question to the shard that owns its user; the answer comes on that shard's thread,
-    /// or on this one when the shard has ended.
+    /// or on this one when the shard has ended. One of several: [`Asker::wake`] follows, or the
+    /// shard may sleep over it for as long as an idle thread parks.
     ///
     /// # Errors
     ///
@@ -119,10 +140,11 @@ impl Asker {
     /// look elsewhere.
     pub fn ask(&self, question: Question) -> Result<(), Busy> {
         let index = crate::shard_of(question.key_hash, self.shards.len() as u32);
-        let (sender, waker) = &self.shards[index as usize];
-        match sender.try_send(question) {
+        let way = &self.shards[index as usize];
+        match way.questions.try_send(question) {
             Ok(()) => {
-                waker.wake();
+                // Release: whoever takes the mark wakes the shard for this question, too.
+                way.is_asked.store(true, Ordering::Release);
                 Ok(())
             }
             Err(TrySendError::Full(_)) => Err(Busy),
@@ -130,20 +152,35 @@ impl Asker {
             Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
+
+    /// Wakes the shards that were asked something since the last time.
+    pub fn wake(&self) {
+        for way in self.shards.iter() {
+            if way.is_asked.load(Ordering::Relaxed) && way.is_asked.swap(false, Ordering::Acquire) {
+                way.waker.wake();
+            }
+        }
+    }
 }
 
 impl Shard {
     /// Answers a few of the questions that wait, and says how many.
-    pub(super) fn answer_questions(&self, questions: &Receiver<Question>) -> usize {
+    pub(super) fn answer_questions(
+        &self,
+        questions: &Receiver<Question>,
+        together: Together,
+    ) -> usize {
         if questions.is_empty() {
             return 0;
         }
         let mut answered = 0;
-        for question in questions.try_iter().take(ANSWERS_MAX) {
-            let seen = self.see(&question);
-            question.answer(seen);
-            answered += 1;
-        }
+        together(&mut || {
+            for question in questions.try_iter().take(ANSWERS_MAX) {
+                let seen = self.see(&question);
+                question.answer(seen);
+                answered += 1;
+            }
+        });
         answered
     }
 
@@ -222,8 +259,8 @@ mod tests {
         for (user, currency) in [("ann", "USDT"), ("ann", "BTC"), ("bob", "USDT")] {
             sender.send(question(user, currency, &heard)).unwrap();
         }
-        assert_eq!(shard.answer_questions(&receiver), 3);
-        assert_eq!(shard.answer_questions(&receiver), 0);
+        assert_eq!(shard.answer_questions(&receiver, |answer| answer()), 3);
+        assert_eq!(shard.answer_questions(&receiver, |answer| answer()), 0);
         let heard = heard.lock().unwrap();
         let account_id = AccountId::new(7).unwrap();
         let Seen::Account {
@@ -256,7 +293,35 @@ mod tests {
         for _ in 0..2 * ANSWERS_MAX {
             sender.send(question("ann", "USDT", &heard)).unwrap();
         }
-        assert_eq!(shard.answer_questions(&receiver), ANSWERS_MAX);
+        assert_eq!(
+            shard.answer_questions(&receiver, |answer| answer()),
+            ANSWERS_MAX
+        );
+    }
+
+    #[test]
+    fn questions_are_told_of_once_and_answered_together() {
+        static TOGETHER: Mutex<u32> = Mutex::new(0);
+        let shard = shard();
+        let heard = Arc::default();
+        let (sender, receiver) = questions(8);
+        let (_, waker) = waiter(WaitStrategy::Park);
+        let asker = Asker::new(vec![(sender, waker)]);
+        let is_asked = || asker.shards[0].is_asked.load(Ordering::Relaxed);
+        asker.wake();
+        assert!(!is_asked());
+        for _ in 0..3 {
+            assert_eq!(asker.ask(question("ann", "USDT", &heard)), Ok(()));
+        }
+        assert!(is_asked(), "whoever wakes next wakes for these");
+        asker.clone().wake();
+        assert!(!is_asked());
+        let answered = shard.answer_questions(&receiver, |answers| {
+            *TOGETHER.lock().unwrap() += 1;
+            answers();
+        });
+        assert_eq!((answered, *TOGETHER.lock().unwrap()), (3, 1));
+        assert_eq!(heard.lock().unwrap().len(), 3);
     }
 
     #[test]

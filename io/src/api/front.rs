@@ -104,6 +104,12 @@ impl Api {
         Self { parts, settings }
     }
 
+    /// As [`Service::settle`](crate::net::Service::settle).
+    pub(super) fn settled(&self) {
+        self.parts.door.settle();
+        self.parts.balances.settle();
+    }
+
     pub(super) fn now_ms(&self) -> i64 {
         self.parts.clock.wall_ms()
     }

@@ -46,6 +46,10 @@ pub trait Door: Send + Sync {
         event: NewEvent,
         answer: Answer<Result<Admitted, DoorError>>,
     ) -> Result<(), NotTaken>;
+
+    /// Called after some requests that were handed over together: whoever takes them may be woken as
+    /// late as this.
+    fn settle(&self) {}
 }
 
 impl Door for outbox::Door {
@@ -54,7 +58,11 @@ impl Door for outbox::Door {
         event: NewEvent,
         answer: Answer<Result<Admitted, DoorError>>,
     ) -> Result<(), NotTaken> {
-        Self::submit(self, event, answer)
+        Self::put(self, event, answer)
+    }
+
+    fn settle(&self) {
+        Self::settle(self);
     }
 }
 
@@ -103,6 +111,10 @@ pub trait Balances: Send + Sync {
         patience: Patience,
         answer: Answer<Result<Option<BalanceRead>, Problem>>,
     );
+
+    /// Called after some reads that were asked for together: what can be done for all of them at once
+    /// may have been put off until now.
+    fn settle(&self) {}
 }
 
 /// Finds what became of transaction ids.

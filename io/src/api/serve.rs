@@ -117,6 +117,10 @@ impl Calls for Api {
         }
     }
 
+    fn settle(&self) {
+        self.settled();
+    }
+
     fn dialogue(&self, _call: &Call, message: &[u8]) -> Result<Vec<u8>, Status> {
         self.reflect(message).map_err(status)
     }
@@ -214,6 +218,10 @@ impl Watcher for LineWatcher {
 struct Paths(Arc<Api>);
 
 impl Service for Paths {
+    fn settle(&self) {
+        self.0.settled();
+    }
+
     fn call(&self, request: Request, reply: Reply) {
         let headers = &request.headers;
         let text = |name| match headers.all(name).count() {

@@ -160,6 +160,7 @@ impl Serving<'_> {
         let mut news = Vec::new();
         let mut is_stopping = false;
         let mut fault = self.machine.receive(first, Instant::now()).err();
+        self.context.service.settle();
         loop {
             let now = Instant::now();
             if self.leash.at_once.load(Ordering::Acquire) {
@@ -208,7 +209,11 @@ impl Serving<'_> {
             .read(buffer)
             .map_err(|error| format!("it cannot be read: {error}"))?
         {
-            Got::Bytes(count) => Ok(self.machine.receive(&buffer[..count], Instant::now()).err()),
+            Got::Bytes(count) => {
+                let fault = self.machine.receive(&buffer[..count], Instant::now());
+                self.context.service.settle();
+                Ok(fault.err())
+            }
             Got::Nothing => Ok(None),
             Got::End => {
                 self.has_ended = true;

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{
     bell::Bell,
     request::{Cancelled, Expiry},
+    together::owes,
 };
 
 /// Header or trailer fields; names in small letters.
@@ -110,7 +111,7 @@ impl Mailbox {
         self.news.lock().clear();
     }
 
-    fn post(&self, stream: i32, news: News) {
+    fn post(self: &Arc<Self>, stream: i32, news: News) {
         if self.is_gone.load(Ordering::Acquire) {
             return;
         }
@@ -120,9 +121,14 @@ impl Mailbox {
             waiting.push((stream, news));
             was_empty
         };
-        if was_empty {
+        if was_empty && !owes(self) {
             self.bell.ring();
         }
+    }
+
+    /// Wakes whoever reads it.
+    pub(super) fn ring(&self) {
+        self.bell.ring();
     }
 }
 

@@ -30,6 +30,10 @@ pub trait Service: Send + Sync + 'static {
     /// it must not hold up.
     fn call(&self, request: Request, reply: Reply);
 
+    /// Called on a connection's thread once it has handed over all the requests that came together:
+    /// what was left to be done for all of them at once is done now.
+    fn settle(&self) {}
+
     /// Whether a request's body is wanted as it comes; asked over HTTP/2 only, when its head is there.
     fn opens(&self, _target: &str, _headers: &Headers) -> bool {
         false

@@ -15,6 +15,7 @@ use crate::mysql::{
     Db, MysqlError,
     outbox::{Accepter, Made, Request},
 };
+use crate::net;
 
 /// The first and the longest pause between two tries.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -91,10 +92,10 @@ impl<C: Clock> Acceptor<C> {
         let mut settled = Settled::default();
         let ended = self.settle(&requests, deadline, &mut settled);
         // Not answered so far only if something ended this thread.
-        for (submitted, answer) in batch.into_iter().zip(settled.answers) {
-            self.count(&answer);
-            submitted.answer(answer);
+        for (_, answer) in batch.iter().zip(&settled.answers) {
+            self.count(answer);
         }
+        answer_all(batch.into_iter().zip(settled.answers));
         if !settled.made.is_empty() {
             let made = settled.made.len() as u64;
             self.counters.created.fetch_add(made, Ordering::Relaxed);
@@ -191,6 +192,22 @@ impl<C: Clock> Acceptor<C> {
             Err(_) => &self.counters.unavailable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How many answers connections hear at a time: enough to be worth it, and few enough that they are on
+/// their way while the others are given.
+const TOGETHER: usize = 128;
+
+/// Answers, a good many at a time.
+pub(super) fn answer_all(answers: impl Iterator<Item = (Submitted, Result<Admitted, DoorError>)>) {
+    let mut answers = answers.peekable();
+    while answers.peek().is_some() {
+        net::together(|| {
+            for (submitted, answer) in answers.by_ref().take(TOGETHER) {
+                submitted.answer(answer);
+            }
+        });
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -79,6 +82,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Shared {
     limits: DoorLimits,
+    /// Whether something was put of which nobody was told.
+    is_put: AtomicBool,
     waiting: Mutex<Waiting>,
     counters: Arc<OutboxCounters>,
 }
@@ -101,6 +106,7 @@ pub struct Intake {
 pub fn door(limits: DoorLimits, waker: Waker) -> (Door, Intake) {
     let shared = Arc::new(Shared {
         limits,
+        is_put: AtomicBool::new(false),
         waiting: Mutex::default(),
         counters: Arc::default(),
     });
@@ -118,6 +124,21 @@ impl Door {
     ///
     /// [`NotTaken`]: nothing comes of the request, and `answer` is not called.
     pub fn submit(
+        &self,
+        event: NewEvent,
+        answer: impl FnOnce(Result<Admitted, DoorError>) + Send + 'static,
+    ) -> Result<(), NotTaken> {
+        self.put(event, answer)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// As [`Door::submit`], one of several: [`Door::settle`] follows.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn put(
         &self,
         event: NewEvent,
         answer: impl FnOnce(Result<Admitted, DoorError>) + Send + 'static,
@@ -150,8 +171,17 @@ impl Door {
             let depth = waiting.queue.len() as u64;
             self.shared.counters.depth.store(depth, Ordering::Relaxed);
         }
-        self.waker.wake();
+        // Release: whoever takes the mark wakes for this request, too.
+        self.shared.is_put.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Wakes whoever takes what was put since the last time.
+    pub fn settle(&self) {
+        let is_put = &self.shared.is_put;
+        if is_put.load(Ordering::Relaxed) && is_put.swap(false, Ordering::Acquire) {
+            self.waker.wake();
+        }
     }
 
     /// How many requests wait.
@@ -264,6 +294,23 @@ mod tests {
         assert_eq!(answers.try_recv(), Ok(Err(DoorError::Stopped)));
         assert_eq!(answers.try_recv(), Ok(Err(DoorError::Stopped)));
         assert!(answers.try_recv().is_err());
+    }
+
+    #[test]
+    fn requests_that_came_together_are_told_of_once() {
+        let (_idle, waker) = waiter(WaitStrategy::Park);
+        let (door, intake) = door(DoorLimits::default(), waker);
+        let is_put = || door.shared.is_put.load(Ordering::Relaxed);
+        door.settle();
+        for user in ["a", "b"] {
+            assert_eq!(door.put(event(user), |_| ()), Ok(()));
+        }
+        assert!(is_put());
+        door.clone().settle();
+        assert!(!is_put());
+        assert_eq!(intake.take(10, usize::MAX).len(), 2);
+        assert_eq!(door.submit(event("c"), |_| ()), Ok(()));
+        assert!(!is_put(), "that one was told of at once");
     }
 
     #[test]

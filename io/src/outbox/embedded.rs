@@ -8,7 +8,9 @@ use std::{
 use kilter_engine::{agent::Agent, clock::Clock, wait::Waker};
 use parking_lot::Mutex;
 
-use super::{Admitted, Door, DoorError, DoorLimits, Intake, OutboxError, door};
+use super::{
+    Admitted, Door, DoorError, DoorLimits, Intake, OutboxError, acceptor::answer_all, door,
+};
 use crate::embedded::{CommandLog, DataDir, StoreReader};
 
 /// The most requests in one transaction, and their memory in bytes.
@@ -92,8 +94,8 @@ impl<C: Clock> Agent for EmbeddedAcceptor<C> {
         );
         let counters = self.intake.counters();
         let mut made = 0;
-        for (submitted, answer) in batch.into_iter().zip(answers) {
-            let counter = match &answer {
+        for answer in &answers {
+            let counter = match answer {
                 Admitted::Accepted { .. } => {
                     made += 1;
                     &counters.created
@@ -103,8 +105,8 @@ impl<C: Clock> Agent for EmbeddedAcceptor<C> {
                 _ => &counters.account_refusals,
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            submitted.answer(Ok(answer));
         }
+        answer_all(batch.into_iter().zip(answers.into_iter().map(Ok)));
         if made > 0 {
             counters.batches.fetch_add(1, Ordering::Relaxed);
             counters.last_batch.store(made, Ordering::Relaxed);

@@ -33,6 +33,9 @@ pub trait Calls: Send + Sync + 'static {
     /// Answers a streaming call. Must not wait.
     fn streaming(&self, call: Call, messages: Messages);
 
+    /// As [`Service::settle`].
+    fn settle(&self) {}
+
     /// Answers one message of a dialogue; `call` is what it began with. Must not wait.
     ///
     /// # Errors
@@ -176,6 +179,13 @@ impl Service for Grpc {
                 let text = "the content type must be application/grpc\n";
                 reply.send(Response::text(415, text));
             }
+        }
+    }
+
+    fn settle(&self) {
+        self.calls.settle();
+        if let Some(other) = &self.other {
+            other.settle();
         }
     }
 
