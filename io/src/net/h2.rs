@@ -75,14 +75,23 @@ impl Http2 {
                 let _ = self.session.respond(id, refused(why, incoming.is_grpc));
             }
             Event::Request(incoming, cancelled) => {
-                let request = self.request(incoming, cancelled, now);
+                let request = self.request(incoming, cancelled.clone(), now);
                 self.context.ask(id, request);
+                self.expires(&cancelled);
             }
             Event::Opened(incoming, cancelled) => {
-                let request = self.request(incoming, cancelled, now);
+                let request = self.request(incoming, cancelled.clone(), now);
                 let listener = self.context.open(id, request);
                 self.session.listen(id, listener);
+                self.expires(&cancelled);
             }
+        }
+    }
+
+    /// Has a stream looked at when its time is up.
+    fn expires(&mut self, cancelled: &Cancelled) {
+        if let Some(expiry) = cancelled.expires() {
+            self.session.look_by(expiry.until);
         }
     }
 
@@ -170,7 +179,9 @@ impl Machine for Http2 {
     }
 
     fn tick(&mut self, now: Instant) -> Result<Duration, String> {
-        let next = self.session.expire(now);
+        let counters = &self.context.counters;
+        let late = || Counters::add(&counters.refused);
+        let next = self.session.expire(now, self.context.limits.request, late);
         let quiet = self.look(now)?;
         Ok(next.map_or(quiet, |next| quiet.min(next.saturating_duration_since(now))))
     }
@@ -211,10 +222,6 @@ impl Http2 {
             } else {
                 return Ok(limits.ping - now.saturating_duration_since(asked));
             }
-        }
-        for id in self.session.late(now, limits.request) {
-            Counters::add(&self.context.counters.refused);
-            self.session.reset(id, CANCEL);
         }
         let unused = now.saturating_duration_since(self.used);
         if unused >= limits.idle && self.session.open() == 0 && !self.is_stopping {

@@ -25,12 +25,26 @@ pub enum Version {
 
 /// Header fields in the order they came; names in small letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Box<str>, Box<[u8]>)>);
+pub struct Headers {
+    /// One behind the other, as few pieces of memory for all fields.
+    names: String,
+    values: Vec<u8>,
+    /// Where each field's name and value end.
+    ends: Vec<(usize, usize)>,
+}
 
 impl Headers {
     /// Adds a field. The name is in small letters.
     pub(super) fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.into(), value.into()));
+        if self.ends.is_empty() {
+            // A usual request's.
+            self.names.reserve(96);
+            self.values.reserve(192);
+            self.ends.reserve(8);
+        }
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.ends.push((self.names.len(), self.values.len()));
     }
 
     /// The first value of a field, by its name in small letters.
@@ -48,13 +62,18 @@ impl Headers {
 
     /// All values of a field.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.0.iter().filter(move |(other, _)| &**other == name);
-        fields.map(|(_, value)| &**value)
+        let fields = self.iter().filter(move |(other, _)| *other == name);
+        fields.map(|(_, value)| value)
     }
 
     /// Every name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        let mut begin = (0, 0);
+        self.ends.iter().map(move |&end| {
+            let (name, value) = begin;
+            begin = end;
+            (&self.names[name..end.0], &self.values[value..end.1])
+        })
     }
 }
 

@@ -220,6 +220,8 @@ pub(super) unsafe extern "C" fn read_body(
     let Some((count, trailers)) = stream.body.read(buffer) else {
         return ng::NGHTTP2_ERR_DEFERRED as ng::nghttp2_ssize;
     };
+    // Whoever takes a little now and then is slow, not stuck.
+    stream.stuck = None;
     if let Some(trailers) = trailers {
         // SAFETY: nghttp2 gives a place for the flags, and allows trailers to be submitted here.
         unsafe {

@@ -24,6 +24,9 @@ use crate::net::{
     server::Listener,
 };
 
+/// How long streams are not looked at, whatever they wait for: deadlines are kept besides.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Why a connection cannot go on; what nghttp2 has to say about it is still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("HTTP/2: {0}")]
@@ -46,6 +49,8 @@ pub(in crate::net) struct Session {
     /// What the callbacks change, behind a pointer of its own: they run inside of calls that have
     /// `raw`. Nobody refers to it during those calls.
     state: *mut State,
+    /// When streams have to be looked at one by one: no later than the first deadline among them.
+    look_at: Instant,
 }
 
 // SAFETY: both pointers are owned by this value alone, and nghttp2 has no thread-local state.
@@ -63,7 +68,7 @@ impl Session {
     pub(in crate::net) fn server(limits: &Limits, held: Held, now: Instant) -> Result<Self, Fault> {
         let state = Box::into_raw(Box::new(State {
             limits: limits.clone(),
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             ready: VecDeque::new(),
             coming: 0,
             held,
@@ -74,6 +79,7 @@ impl Session {
         let mut session = Self {
             raw: std::ptr::null_mut(),
             state,
+            look_at: now,
         };
         // SAFETY: every object made here is deleted here, the session by `drop`, which accepts
         // null; it copies callbacks and options. The callbacks have the types that are asked for.
@@ -253,13 +259,31 @@ impl Session {
         self.submit(id, status, &headers, is_bare)
     }
 
-    /// Answers the streams whose time is up, and gives up those whose reader lets nothing of their
-    /// answers go; says when the next one's time is. There are never many.
-    pub(in crate::net) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        let mut sooner = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
+    /// Has streams looked at by then.
+    pub(in crate::net) fn look_by(&mut self, when: Instant) {
+        self.look_at = self.look_at.min(when);
+    }
+
+    /// Answers the streams whose time is up, gives up those whose reader lets nothing of their answers
+    /// go, and calls `late` for those whose requests are not whole after `limit`; says when to look
+    /// again.
+    pub(in crate::net) fn expire(
+        &mut self,
+        now: Instant,
+        limit: Duration,
+        late: impl Fn(),
+    ) -> Option<Instant> {
+        if self.state().streams.is_empty() {
+            // The next one has to be looked at, whenever it comes.
+            self.look_at = now;
+            return None;
+        }
+        if now < self.look_at {
+            return Some(self.look_at);
+        }
+        let mut next = now + LOOK_INTERVAL;
         let mut due = Vec::new();
-        let mut stuck = Vec::new();
+        let mut given_up = Vec::new();
         // SAFETY: as for `receive`.
         let window = unsafe { ng::nghttp2_session_get_remote_window_size(self.raw) };
         let raw = self.raw;
@@ -273,12 +297,21 @@ impl Session {
             if is_stuck {
                 let until = *stream.stuck.get_or_insert(now) + stalled;
                 if until <= now {
-                    stuck.push(*id);
+                    given_up.push(*id);
                     continue;
                 }
-                sooner(until);
+                next = next.min(until);
             } else {
                 stream.stuck = None;
+            }
+            if !stream.is_handed_over {
+                let until = stream.since + limit;
+                if until <= now {
+                    late();
+                    given_up.push(*id);
+                    continue;
+                }
+                next = next.min(until);
             }
             let Some(expiry) = stream.cancelled.expires() else {
                 continue;
@@ -287,7 +320,7 @@ impl Session {
                 continue;
             }
             if expiry.until > now {
-                sooner(expiry.until);
+                next = next.min(expiry.until);
             } else {
                 stream.cancelled.set();
                 due.push((*id, expiry.otherwise));
@@ -296,10 +329,11 @@ impl Session {
         for (id, otherwise) in due {
             self.end_with(id, otherwise());
         }
-        for id in stuck {
+        for id in given_up {
             self.reset(id, ng::NGHTTP2_CANCEL);
         }
-        next
+        self.look_at = next;
+        Some(next)
     }
 
     /// Answers a stream, or ends an answer that comes piece by piece.
@@ -420,15 +454,6 @@ impl Session {
             let last = ng::nghttp2_session_get_last_proc_stream_id(self.raw);
             ng::nghttp2_submit_goaway(self.raw, 0, last, code, std::ptr::null(), 0)
         };
-    }
-
-    /// Streams whose requests are not whole after so long.
-    pub(in crate::net) fn late(&mut self, now: Instant, limit: Duration) -> Vec<i32> {
-        let streams = self.state().streams.iter();
-        let late = streams.filter(|(_, stream)| {
-            !stream.is_handed_over && now.saturating_duration_since(stream.since) >= limit
-        });
-        late.map(|(id, _)| *id).collect()
     }
 
     /// Gives up what needs more of the client's, who sends nothing more: requests that are not whole,

@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::RandomState;
+
 use super::stream::{Body, Incoming, Refusal};
 use crate::net::{budget::Held, limits::Limits, request::Cancelled, server::Listener};
 
 /// What nghttp2's callbacks change.
 pub(super) struct State {
     pub(super) limits: Limits,
-    pub(super) streams: HashMap<i32, Stream>,
+    pub(super) streams: HashMap<i32, Stream, RandomState>,
     /// Streams of which something came that somebody may want.
     pub(super) ready: VecDeque<i32>,
     /// Bytes of requests that are coming in.

@@ -57,7 +57,9 @@ impl Incoming {
             b":path" => self.target = text(),
             b":authority" => self.headers.push("host", value),
             [b':', ..] => {}
-            _ => self.headers.push(&String::from_utf8_lossy(name), value),
+            _ => self
+                .headers
+                .push(std::str::from_utf8(name).unwrap_or_default(), value),
         }
     }
 
