@@ -8,6 +8,7 @@
 //! A running node holds the directory's lock; reading works beside it.
 
 mod append;
+mod checkpoint;
 mod claims;
 mod connection;
 mod dir;
@@ -19,6 +20,7 @@ mod log_reader;
 mod lookup;
 mod mover;
 mod outbox;
+mod owners;
 mod pages;
 mod reader;
 mod rows;

@@ -1,5 +1,7 @@
 //! The log's writing end: group commit, one transaction a batch.
 
+use std::sync::Arc;
+
 use kilter_engine::{
     Body, Offset,
     decode::{decode, decode_key, may_be_open},
@@ -9,12 +11,15 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use super::{
-    OVERSIZE_KEPT_BYTES, RECORD_MAX_BYTES, claims,
-    connection::Db,
-    dir::DataDir,
+    OVERSIZE_KEPT_BYTES, RECORD_MAX_BYTES,
+    checkpoint::{BEGIN_PAGES, Checkpointer},
+    claims,
+    connection::{Db, Pages},
+    dir::{DataDir, LogEnd},
     error::EmbeddedError,
     input::{Input, InputLine},
     mover::PendingLeg,
+    owners::Owners,
     schema,
 };
 
@@ -62,9 +67,14 @@ pub struct Appended {
 #[derive(Debug)]
 pub struct CommandLog {
     db: Db,
+    told_end: Arc<LogEnd>,
+    /// Behind the connection, with which it ends.
+    _checkpointer: Checkpointer,
     end: Offset,
     last_ms: i64,
     window_ms: i64,
+    /// Whose accounts are, as far as that was asked.
+    pub(super) owners: Owners,
 }
 
 impl CommandLog {
@@ -75,7 +85,7 @@ impl CommandLog {
     ///
     /// When the file cannot be read or written.
     pub fn open(dir: &DataDir, window_ms: u64) -> Result<Self, EmbeddedError> {
-        let db = Db::write(&dir.log_path())?;
+        let mut db = Db::write(&dir.log_path(), Pages::LOG)?;
         schema::check(&db, schema::Kind::Log)?;
         let last: Option<(i64, i64)> = db
             .connection
@@ -90,11 +100,17 @@ impl CommandLog {
             })
             .map_err(db.failed("find its end"))?;
         let (end, last_ms) = last.map_or((0, 0), |(offset, ms)| (offset as u64 + 1, ms));
+        let checkpointer = Checkpointer::follow(&mut db, &dir.log_path(), BEGIN_PAGES)?;
+        let told_end = Arc::clone(dir.log_end());
+        told_end.set(Offset::new(end));
         Ok(Self {
             db,
+            told_end,
+            _checkpointer: checkpointer,
             end: Offset::new(end),
             last_ms,
             window_ms: window_ms as i64,
+            owners: Owners::default(),
         })
     }
 
@@ -126,7 +142,7 @@ impl CommandLog {
         batch: &[NewRecord<'_>],
         now_ms: i64,
     ) -> Result<Appended, EmbeddedError> {
-        self.transact(batch.iter().copied(), now_ms, |_| Ok(()))
+        self.append_with(batch.iter().copied(), now_ms, |_| Ok(()))
     }
 
     /// Appends lines of an input, and in the same transaction notes how far the input is known.
@@ -147,7 +163,7 @@ impl CommandLog {
         });
         let mut row = None;
         let progress = input.progress();
-        let appended = self.transact(records, now_ms, |transaction| {
+        let appended = self.append_with(records, now_ms, |transaction| {
             row = Some(progress.write(transaction)?);
             Ok(())
         })?;
@@ -202,7 +218,7 @@ impl CommandLog {
         });
         let first = self.end.get();
         let names = fresh.clone();
-        self.transact(records, now_ms, move |transaction| {
+        self.append_with(records, now_ms, move |transaction| {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO outbox_events
                  (user_id, transaction_id, leg, event_id, record_offset, issued_at_ms)
@@ -222,63 +238,115 @@ impl CommandLog {
         })
     }
 
-    pub(super) fn transact<'a>(
+    /// Appends what `work` does, in one transaction; when this returns, all of it is durable.
+    pub(super) fn transact<T>(
+        &mut self,
+        now_ms: i64,
+        work: impl FnOnce(&mut Appending<'_>) -> Result<T, EmbeddedError>,
+    ) -> Result<T, EmbeddedError> {
+        // Dropping the transaction rolls it back.
+        let transaction =
+            Transaction::new_unchecked(&self.db.connection, TransactionBehavior::Immediate)
+                .map_err(self.db.failed(APPEND))?;
+        let mut appending = Appending {
+            db: &self.db,
+            transaction,
+            timestamp_ms: now_ms.max(self.last_ms),
+            window_ms: self.window_ms,
+            next: self.end.get(),
+        };
+        let done = work(&mut appending)?;
+        let Appending {
+            transaction,
+            timestamp_ms,
+            next,
+            ..
+        } = appending;
+        transaction.commit().map_err(self.db.failed(APPEND))?;
+        if next > self.end.get() {
+            self.end = Offset::new(next);
+            self.last_ms = timestamp_ms;
+            self.told_end.set(self.end);
+        }
+        Ok(done)
+    }
+
+    /// As [`CommandLog::transact`], for records and something that goes with them.
+    pub(super) fn append_with<'a>(
         &mut self,
         records: impl Iterator<Item = NewRecord<'a>>,
         now_ms: i64,
         besides: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<Appended, EmbeddedError> {
-        let failed = self.db.failed("append records");
-        let timestamp_ms = now_ms.max(self.last_ms);
-        let window_ms = self.window_ms;
-        let mut offset = self.end.get();
-        // Dropping the transaction rolls it back.
-        let transaction =
-            Transaction::new_unchecked(&self.db.connection, TransactionBehavior::Immediate)
-                .map_err(&failed)?;
-        {
-            let mut insert = transaction
-                .prepare_cached(
-                    "INSERT INTO records
-                     (offset, timestamp_ms, issued_at_ms, mark, key, value, full_bytes, full_sha256)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )
-                .map_err(&failed)?;
+        let first = self.end;
+        self.transact(now_ms, |appending| {
             for record in records {
-                let (value, full) = kept(&record);
-                let mark = if full.is_some() {
-                    Mark::Oversize
-                } else {
-                    mark(&transaction, &record, timestamp_ms, window_ms).map_err(&failed)?
-                };
-                let key = match mark {
-                    Mark::Oversize => None,
-                    _ => decode_key(value),
-                };
-                insert
-                    .execute(params![
-                        offset as i64,
-                        timestamp_ms,
-                        record.issued_at_ms,
-                        mark as u8,
-                        key.as_deref().unwrap_or_default().as_bytes(),
-                        value,
-                        full.map(|full| full.bytes as i64),
-                        full.as_ref().map(|full| &full.sha256[..]),
-                    ])
-                    .map_err(&failed)?;
-                offset += 1;
+                appending.append(&record)?;
             }
-        }
-        besides(&transaction).map_err(&failed)?;
-        transaction.commit().map_err(&failed)?;
-        let appended = Appended {
-            first: self.end,
-            end: Offset::new(offset),
+            besides(&appending.transaction).map_err(appending.db.failed(APPEND))
+        })?;
+        Ok(Appended {
+            first,
+            end: self.end,
+        })
+    }
+}
+
+/// For messages.
+const APPEND: &str = "append records";
+
+/// A batch on its way into the log.
+pub(super) struct Appending<'a> {
+    db: &'a Db,
+    transaction: Transaction<'a>,
+    timestamp_ms: i64,
+    window_ms: i64,
+    next: u64,
+}
+
+impl Appending<'_> {
+    /// The offset that the next record gets.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn db(&self) -> &Db {
+        self.db
+    }
+
+    pub(super) fn append(&mut self, record: &NewRecord<'_>) -> Result<(), EmbeddedError> {
+        self.insert(record)
+            .map_err(|error| self.db.failed(APPEND)(error))?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn insert(&self, record: &NewRecord<'_>) -> rusqlite::Result<()> {
+        let (value, full) = kept(record);
+        let mark = match full {
+            Some(_) => Mark::Oversize,
+            None => mark(&self.transaction, record, self.timestamp_ms, self.window_ms)?,
         };
-        self.end = appended.end;
-        self.last_ms = timestamp_ms;
-        Ok(appended)
+        let key = match mark {
+            Mark::Oversize => None,
+            _ => decode_key(value),
+        };
+        let mut insert = self.transaction.prepare_cached(
+            "INSERT INTO records
+             (offset, timestamp_ms, issued_at_ms, mark, key, value, full_bytes, full_sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        insert.execute(params![
+            self.next as i64,
+            self.timestamp_ms,
+            record.issued_at_ms,
+            mark as u8,
+            key.as_deref().unwrap_or_default().as_bytes(),
+            value,
+            full.map(|full| full.bytes as i64),
+            full.as_ref().map(|full| &full.sha256[..]),
+        ])?;
+        Ok(())
     }
 }
 

@@ -2,15 +2,36 @@
 
 use std::{path::Path, path::PathBuf, time::Duration};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::error::{EmbeddedError, PathBufDisplay};
 
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many pages of 8 KiB the write-ahead log may hold before they go into the file.
-const CHECKPOINT_PAGES: u32 = 1000;
+/// How a file is cut into pages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pages {
+    /// A page's size; that of a file which is there already stays.
+    bytes: u32,
+    /// How many pages the write-ahead log may hold before they go into the file.
+    checkpoint: u32,
+}
+
+impl Pages {
+    /// For keys that come in any order, each of which writes a page of its own. Whoever appends much has
+    /// a [`Checkpointer`](super::checkpoint::Checkpointer).
+    pub(super) const LOG: Self = Self {
+        bytes: 4096,
+        checkpoint: 1000,
+    };
+
+    /// For rows in order.
+    pub(super) const STORE: Self = Self {
+        bytes: 8192,
+        checkpoint: 1000,
+    };
+}
 
 /// A SQLite connection that knows its file.
 #[derive(Debug)]
@@ -21,7 +42,8 @@ pub(super) struct Db {
 
 impl Db {
     /// Opens a file for writing; makes it if it is not there.
-    pub(super) fn write(path: &Path) -> Result<Self, EmbeddedError> {
+    pub(super) fn write(path: &Path, pages: Pages) -> Result<Self, EmbeddedError> {
+        let Pages { bytes, checkpoint } = pages;
         Self::open(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -32,10 +54,10 @@ impl Db {
             db.batch(
                 "open",
                 &format!(
-                    "PRAGMA page_size = 8192;
+                    "PRAGMA page_size = {bytes};
                      PRAGMA journal_mode = WAL;
                      PRAGMA synchronous = FULL;
-                     PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+                     PRAGMA wal_autocheckpoint = {checkpoint};
                      PRAGMA journal_size_limit = 67108864;
                      PRAGMA cache_size = -65536;
                      PRAGMA temp_store = MEMORY;"
@@ -73,6 +95,10 @@ impl Db {
             .busy_timeout(BUSY_TIMEOUT)
             .map_err(db.failed("set its lock time-out"))?;
         db.connection.set_prepared_statement_cache_capacity(64);
+        // Or a statement is prepared anew when it gets another LIMIT.
+        db.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(db.failed("keep its statements"))?;
         Ok(db)
     }
 

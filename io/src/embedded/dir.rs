@@ -4,10 +4,16 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use kilter_engine::Offset;
+
 use super::{
-    connection::Db,
+    connection::{Db, Pages},
     error::EmbeddedError,
     schema::{self, Kind},
 };
@@ -22,6 +28,33 @@ pub struct DataDir {
     path: PathBuf,
     /// Held while a node may write; `None` for reading.
     _lock: Option<File>,
+    /// Behind which offset the log ends, told by whoever appends to it in this process.
+    log_end: Arc<LogEnd>,
+}
+
+/// Where the log ends; everything below is durable. So that whoever waits for more need not ask the
+/// file.
+#[derive(Debug)]
+pub(super) struct LogEnd(AtomicU64);
+
+impl LogEnd {
+    /// Whether there may be a record at an offset, or behind it.
+    pub(super) fn is_behind(&self, offset: Offset) -> bool {
+        offset.get() < self.0.load(Ordering::Acquire)
+    }
+
+    /// The log ends here from now on.
+    pub(super) fn set(&self, end: Offset) {
+        // Release: whoever sees it finds the records.
+        self.0.store(end.get(), Ordering::Release);
+    }
+}
+
+impl Default for LogEnd {
+    /// Nobody in this process says where: it may go on for ever.
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
 }
 
 impl DataDir {
@@ -72,6 +105,7 @@ impl DataDir {
         let dir = Self {
             path: path.to_owned(),
             _lock: Some(lock),
+            log_end: Arc::default(),
         };
         dir.prepare()?;
         Ok(dir)
@@ -86,6 +120,7 @@ impl DataDir {
         let dir = Self {
             path: path.to_owned(),
             _lock: None,
+            log_end: Arc::default(),
         };
         for missing in [LOG, STORE] {
             if !path.join(missing).is_file() {
@@ -111,6 +146,10 @@ impl DataDir {
         &self.path
     }
 
+    pub(super) fn log_end(&self) -> &Arc<LogEnd> {
+        &self.log_end
+    }
+
     pub(super) fn log_path(&self) -> PathBuf {
         self.path.join(LOG)
     }
@@ -132,7 +171,7 @@ impl DataDir {
         if store_was_there && !log_was_there {
             return Err(lost(LOG, STORE));
         }
-        let log = Db::write(&self.log_path())?;
+        let log = Db::write(&self.log_path(), Pages::LOG)?;
         // The store takes the log's identity: a crash between the two leaves a log alone, and the
         // next start goes on from there.
         let log_identity = schema::prepare(&log, Kind::Log, &identity)?;
@@ -141,7 +180,7 @@ impl DataDir {
         if !store_was_there && holds_records(&log)? {
             return Err(lost(STORE, LOG));
         }
-        let store = Db::write(&self.store_path())?;
+        let store = Db::write(&self.store_path(), Pages::STORE)?;
         let store_identity = schema::prepare(&store, Kind::Store, &log_identity)?;
         belong_together(log_identity, store_identity)
     }

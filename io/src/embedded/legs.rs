@@ -181,7 +181,7 @@ impl CommandLog {
             full: None,
         };
         let (user, id) = (leg.user_id.clone(), leg.transaction_id.clone());
-        self.transact([record].into_iter(), now_ms, move |transaction| {
+        self.append_with([record].into_iter(), now_ms, move |transaction| {
             let moved = transaction.execute(
                 "UPDATE outbox_events SET record_offset = ?1, issued_at_ms = ?2
                  WHERE user_id = ?3 AND transaction_id = ?4 AND leg = ?5",

@@ -1,5 +1,7 @@
 //! The log's reading end, for the poller.
 
+use std::sync::Arc;
+
 use kilter_engine::{
     Offset,
     log::{Log, Taken},
@@ -7,13 +9,16 @@ use kilter_engine::{
 };
 use rusqlite::{OptionalExtension, Row};
 
-use super::{GENERATION, PARTITION, connection::Db, dir::DataDir, error::EmbeddedError};
+use super::{
+    GENERATION, PARTITION, connection::Db, dir::DataDir, dir::LogEnd, error::EmbeddedError,
+};
 
 /// Reads the log in order, from an offset on, beside whoever appends.
 #[derive(Debug)]
 pub struct LogReader {
     db: Db,
     next: Offset,
+    end: Arc<LogEnd>,
 }
 
 impl LogReader {
@@ -26,6 +31,7 @@ impl LogReader {
         Ok(Self {
             db: Db::read(&dir.log_path())?,
             next: from,
+            end: Arc::clone(dir.log_end()),
         })
     }
 
@@ -62,6 +68,9 @@ impl Log for LogReader {
         max: usize,
         take: &mut dyn FnMut(Record<'_>) -> Taken,
     ) -> Result<usize, EmbeddedError> {
+        if !self.end.is_behind(self.next) {
+            return Ok(0);
+        }
         let failed = self.db.failed("read the log");
         let mut statement = self
             .db

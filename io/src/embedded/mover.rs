@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::{
     append::CommandLog,
-    connection::Db,
+    connection::{Db, Pages},
     dir::DataDir,
     error::EmbeddedError,
     schema::{self, Kind},
@@ -44,7 +44,7 @@ impl LegMover {
     ///
     /// When the file cannot be opened.
     pub fn open(dir: &DataDir) -> Result<Self, EmbeddedError> {
-        let db = Db::write(&dir.store_path())?;
+        let db = Db::write(&dir.store_path(), Pages::STORE)?;
         schema::check(&db, Kind::Store)?;
         Ok(Self { db })
     }

@@ -1,13 +1,12 @@
 //! What the front door accepts into the embedded log: keys and records in one transaction.
 
-use std::collections::HashMap;
-
 use kilter_engine::AccountId;
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    append::{CommandLog, NewRecord},
+    append::{Appending, CommandLog, NewRecord},
     error::EmbeddedError,
+    owners::Owners,
     reader::StoreReader,
     schema,
 };
@@ -25,47 +24,11 @@ const STRANGE: i64 = 1_000_000_000_000;
 /// How many foreign ids in a row are passed over.
 const TRIES: u32 = 1_000_000;
 
-type Name = (Vec<u8>, Vec<u8>, &'static str);
-
-/// A record and its key.
-struct New {
-    name: Name,
-    event_id: String,
-    payload: String,
-    hash: [u8; 32],
-}
-
 /// One that was accepted before, in this batch or earlier.
 struct Known {
     event_id: String,
     hash: Vec<u8>,
     offset: u64,
-}
-
-/// A batch while it is decided. The log has one writer, so that what is read stays true until the
-/// batch is written.
-#[derive(Default)]
-struct Batch {
-    new: Vec<New>,
-    of_name: HashMap<Name, usize>,
-    /// Accounts that this batch opens.
-    opened: HashMap<u64, Vec<u8>>,
-    /// The sequence behind it, if it took from it.
-    sequence: Option<i64>,
-}
-
-impl Batch {
-    fn add(&mut self, name: Name, payload: String) -> String {
-        let event_id = uuid::Uuid::now_v7().to_string();
-        self.of_name.insert(name.clone(), self.new.len());
-        self.new.push(New {
-            hash: request_hash(&payload),
-            event_id: event_id.clone(),
-            name,
-            payload,
-        });
-        event_id
-    }
 }
 
 impl CommandLog {
@@ -81,57 +44,48 @@ impl CommandLog {
         events: impl IntoIterator<Item = &'a NewEvent>,
         now_ms: i64,
     ) -> Result<Vec<Admitted>, EmbeddedError> {
-        let mut batch = Batch::default();
-        let mut answers = Vec::new();
-        for event in events {
-            answers.push(self.decide(store, &mut batch, event)?);
-        }
-        if batch.new.is_empty() {
-            return Ok(answers);
-        }
         // The log's own time, lest a clock that was set back makes it expire on its way.
         let issued_at_ms = now_ms.max(self.last_ms());
-        let records = batch.new.iter().map(|new| NewRecord {
-            value: new.payload.as_bytes(),
-            issued_at_ms: Some(issued_at_ms),
-            full: None,
-        });
-        let first = self.end().get();
-        let (keys, sequence) = (&batch.new, batch.sequence);
-        self.transact(records, now_ms, |transaction| {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO outbox_events (user_id, transaction_id, leg, event_id, \
-                 record_offset, request_hash, issued_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?;
-            for (offset, new) in (first..).zip(keys) {
-                let (user, transaction_id, leg) = &new.name;
-                insert.execute(params![
-                    user,
-                    transaction_id,
-                    leg,
-                    new.event_id,
-                    offset as i64,
-                    &new.hash[..],
-                    issued_at_ms,
-                ])?;
-            }
-            if let Some(next) = sequence {
-                transaction.execute(
-                    "INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)",
-                    params![SEQUENCE, next.to_string()],
-                )?;
-            }
-            Ok(())
+        // Taken back below; lost with a batch that fails, which costs no more than asking again.
+        let mut owners = std::mem::take(&mut self.owners);
+        let (answers, learned) = self.transact(now_ms, |appending| {
+            let mut accepting = Accepting {
+                appending,
+                store,
+                owners: &owners,
+                learned: Vec::new(),
+                sequence: None,
+                issued_at_ms,
+            };
+            let answers = events
+                .into_iter()
+                .map(|event| accepting.decide(event))
+                .collect::<Result<Vec<_>, _>>()?;
+            accepting.keep_sequence()?;
+            Ok((answers, accepting.learned))
         })?;
+        for (account_id, user) in learned {
+            owners.learn(account_id, user);
+        }
+        self.owners = owners;
         Ok(answers)
     }
+}
 
-    fn decide(
-        &self,
-        store: &StoreReader,
-        batch: &mut Batch,
-        event: &NewEvent,
-    ) -> Result<Admitted, EmbeddedError> {
+/// A batch while it is decided, within its transaction: each request sees what those before it made.
+struct Accepting<'a, 'log> {
+    appending: &'a mut Appending<'log>,
+    store: &'a StoreReader,
+    owners: &'a Owners,
+    /// Owners that were read. True only once the transaction is through.
+    learned: Vec<(AccountId, Box<[u8]>)>,
+    /// The sequence behind the batch, if it took from it.
+    sequence: Option<i64>,
+    issued_at_ms: i64,
+}
+
+impl Accepting<'_, '_> {
+    fn decide(&mut self, event: &NewEvent) -> Result<Admitted, EmbeddedError> {
         let user = event.user_id.as_bytes();
         match &event.asked {
             Asked::Command {
@@ -140,74 +94,103 @@ impl CommandLog {
                 payload,
                 opens,
             } => {
-                match self.user_of(batch, *account_id)? {
-                    Some(owner) if owner == user => {}
-                    None if *opens && self.account_of(batch, user)?.is_none() => {
-                        self.plan_open(batch, user, &event.user_id, *account_id);
+                match self.is_owner(*account_id, user)? {
+                    Some(true) => {}
+                    None if *opens && self.account_of(user)?.is_none() => {
+                        self.plan_open(&event.user_id, *account_id)?;
                     }
                     _ => return Ok(Admitted::NoAccount),
                 }
-                let name = (user.to_vec(), transaction_id.clone().into_bytes(), "");
-                match self.known(batch, &name)? {
-                    Some(known) => {
-                        self.compare(store, batch, &known, transaction_id, *account_id, payload)
-                    }
-                    None => Ok(Admitted::Accepted {
-                        event_id: batch.add(name, payload.clone()),
+                let hash = request_hash(payload);
+                match self.add((user, transaction_id.as_bytes(), ""), payload, &hash)? {
+                    Some(event_id) => Ok(Admitted::Accepted {
+                        event_id,
                         account_id: *account_id,
                     }),
+                    None => self.compare(user, transaction_id, *account_id, payload, &hash),
                 }
             }
             Asked::Open { account_id } => {
-                let has = self.account_of(batch, user)?;
+                let has = self.account_of(user)?;
                 match (has, account_id) {
                     (Some(has), Some(asked)) if has != *asked => {
                         return Ok(Admitted::HasAccount { account_id: has });
                     }
-                    (Some(has), _) => return self.opened(store, batch, user, has),
-                    (None, Some(asked)) if self.user_of(batch, *asked)?.is_some() => {
+                    (Some(has), _) => return self.opened(user, has),
+                    (None, Some(asked)) if self.is_owner(*asked, user)?.is_some() => {
                         return Ok(Admitted::AccountTaken);
                     }
                     (None, _) => {}
                 }
                 let account_id = match account_id {
                     Some(asked) => *asked,
-                    None => self.next_account(batch)?,
+                    None => self.next_account()?,
                 };
                 Ok(Admitted::Accepted {
-                    event_id: self.plan_open(batch, user, &event.user_id, account_id),
+                    event_id: self.plan_open(&event.user_id, account_id)?,
                     account_id,
                 })
             }
         }
     }
 
-    fn plan_open(
-        &self,
-        batch: &mut Batch,
-        user: &[u8],
-        user_id: &str,
-        account_id: AccountId,
-    ) -> String {
-        batch.opened.insert(account_id.get(), user.to_vec());
-        let id = open_transaction_id(account_id).into_bytes();
-        batch.add(
-            (user.to_vec(), id, OPEN_LEG),
-            open_payload(user_id, account_id),
-        )
+    /// Appends a record under its name, and returns the name of the event; `None` if the name was
+    /// taken already.
+    fn add(
+        &mut self,
+        (user, transaction_id, leg): (&[u8], &[u8], &str),
+        payload: &str,
+        hash: &[u8; 32],
+    ) -> Result<Option<String>, EmbeddedError> {
+        let event_id = uuid::Uuid::now_v7().to_string();
+        let db = self.appending.db();
+        let offset = self.appending.next() as i64;
+        let row = params![
+            user,
+            transaction_id,
+            leg,
+            event_id,
+            offset,
+            &hash[..],
+            self.issued_at_ms
+        ];
+        let added = db
+            .connection
+            .prepare_cached(
+                "INSERT INTO outbox_events (user_id, transaction_id, leg, event_id, \
+                 record_offset, request_hash, issued_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (user_id, transaction_id, leg) DO NOTHING",
+            )
+            .and_then(|mut insert| insert.execute(row))
+            .map_err(|error| db.failed("append an event")(error))?;
+        if added == 0 {
+            return Ok(None);
+        }
+        self.appending.append(&NewRecord {
+            value: payload.as_bytes(),
+            issued_at_ms: Some(self.issued_at_ms),
+            full: None,
+        })?;
+        Ok(Some(event_id))
+    }
+
+    /// Appends an OPEN, which claims the account.
+    fn plan_open(&mut self, user: &str, account_id: AccountId) -> Result<String, EmbeddedError> {
+        let id = open_transaction_id(account_id);
+        let payload = open_payload(user, account_id);
+        let name = (user.as_bytes(), id.as_bytes(), OPEN_LEG);
+        let added = self.add(name, &payload, &request_hash(&payload))?;
+        added.ok_or_else(|| {
+            let what = format!("an event that opens account {account_id}, which nobody claimed");
+            self.appending.db().corrupt(what)
+        })
     }
 
     /// The answer to whoever opens the account that he has.
-    fn opened(
-        &self,
-        store: &StoreReader,
-        batch: &Batch,
-        user: &[u8],
-        account_id: AccountId,
-    ) -> Result<Admitted, EmbeddedError> {
-        let id = open_transaction_id(account_id).into_bytes();
-        let known = self.known(batch, &(user.to_vec(), id, OPEN_LEG))?;
-        let status = match store.is_active(account_id)? {
+    fn opened(&self, user: &[u8], account_id: AccountId) -> Result<Admitted, EmbeddedError> {
+        let id = open_transaction_id(account_id);
+        let known = self.known(user, id.as_bytes(), OPEN_LEG)?;
+        let status = match self.store.is_active(account_id)? {
             true => Status::Success,
             false => Status::Pending,
         };
@@ -218,52 +201,54 @@ impl CommandLog {
         })
     }
 
+    /// A retry, or something else under a used id.
     fn compare(
         &self,
-        store: &StoreReader,
-        batch: &Batch,
-        known: &Known,
+        user: &[u8],
         transaction_id: &str,
         account_id: AccountId,
         payload: &str,
+        hash: &[u8; 32],
     ) -> Result<Admitted, EmbeddedError> {
-        if known.hash != request_hash(payload) {
-            let differs = match self.payload_at(batch, known.offset)? {
+        let known = self.known(user, transaction_id.as_bytes(), "")?;
+        let known = known.ok_or_else(|| {
+            let what = format!("no event of the id {transaction_id:?}, which is taken");
+            self.appending.db().corrupt(what)
+        })?;
+        if known.hash != hash {
+            let differs = match self.payload_at(known.offset)? {
                 Some(first) => differing_fields(payload, &first),
                 None => None,
             };
             if differs.as_ref().is_none_or(|differs| !differs.is_empty()) {
                 return Ok(Admitted::Conflict {
-                    event_id: known.event_id.clone(),
+                    event_id: known.event_id,
                     differs: differs.unwrap_or_default(),
                 });
             }
         }
         Ok(Admitted::Duplicate {
-            event_id: Some(known.event_id.clone()),
+            event_id: Some(known.event_id),
             account_id,
-            outcome: Some(store.outcome_at(known.offset, transaction_id)?),
+            outcome: Some(self.store.outcome_at(known.offset, transaction_id)?),
         })
     }
 
-    fn known(&self, batch: &Batch, name: &Name) -> Result<Option<Known>, EmbeddedError> {
-        if let Some(index) = batch.of_name.get(name) {
-            let new = &batch.new[*index];
-            return Ok(Some(Known {
-                event_id: new.event_id.clone(),
-                hash: new.hash.to_vec(),
-                offset: self.end().get() + *index as u64,
-            }));
-        }
-        let failed = self.db().failed("look for an event");
-        let connection = &self.db().connection;
-        connection
+    fn known(
+        &self,
+        user: &[u8],
+        transaction_id: &[u8],
+        leg: &str,
+    ) -> Result<Option<Known>, EmbeddedError> {
+        let db = self.appending.db();
+        let failed = db.failed("look for an event");
+        db.connection
             .prepare_cached(
                 "SELECT event_id, request_hash, record_offset FROM outbox_events \
                  WHERE user_id = ?1 AND transaction_id = ?2 AND leg = ?3",
             )
             .map_err(&failed)?
-            .query_row(params![name.0, name.1, name.2], |row| {
+            .query_row(params![user, transaction_id, leg], |row| {
                 Ok(Known {
                     event_id: row.get(0)?,
                     hash: row.get::<_, Option<Vec<u8>>>(1)?.unwrap_or_default(),
@@ -274,13 +259,9 @@ impl CommandLog {
             .map_err(&failed)
     }
 
-    fn payload_at(&self, batch: &Batch, offset: u64) -> Result<Option<String>, EmbeddedError> {
-        if let Some(index) = offset.checked_sub(self.end().get()) {
-            let new = batch.new.get(index as usize);
-            return Ok(new.map(|new| new.payload.clone()));
-        }
-        let value: Option<Vec<u8>> = self
-            .db()
+    fn payload_at(&self, offset: u64) -> Result<Option<String>, EmbeddedError> {
+        let db = self.appending.db();
+        let value: Option<Vec<u8>> = db
             .connection
             .query_row(
                 "SELECT value FROM records WHERE offset = ?1",
@@ -288,36 +269,41 @@ impl CommandLog {
                 |row| row.get(0),
             )
             .optional()
-            .map_err(self.db().failed("read a record"))?;
+            .map_err(db.failed("read a record"))?;
         Ok(value.and_then(|value| String::from_utf8(value).ok()))
     }
 
-    fn user_of(
-        &self,
-        batch: &Batch,
+    /// Whether an account is a user's; `None` if it is nobody's.
+    fn is_owner(
+        &mut self,
         account_id: AccountId,
-    ) -> Result<Option<Vec<u8>>, EmbeddedError> {
-        if let Some(user) = batch.opened.get(&account_id.get()) {
-            return Ok(Some(user.clone()));
+        user: &[u8],
+    ) -> Result<Option<bool>, EmbeddedError> {
+        if let Some(owner) = self.owners.of(account_id) {
+            return Ok(Some(owner == user));
         }
-        let failed = self.db().failed("read account claims");
-        let connection = &self.db().connection;
-        connection
+        let db = self.appending.db();
+        let owner: Option<Vec<u8>> = db
+            .connection
             .prepare_cached("SELECT user_id FROM claims WHERE account_id = ?1")
-            .map_err(&failed)?
-            .query_row([account_id.get() as i64], |row| row.get(0))
-            .optional()
-            .map_err(&failed)
+            .and_then(|mut select| {
+                select
+                    .query_row([account_id.get() as i64], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(|error| db.failed("read account claims")(error))?;
+        Ok(owner.map(|owner| {
+            let is_theirs = owner == user;
+            self.learned.push((account_id, owner.into()));
+            is_theirs
+        }))
     }
 
-    fn account_of(&self, batch: &Batch, user: &[u8]) -> Result<Option<AccountId>, EmbeddedError> {
-        let opened = batch.opened.iter().find(|(_, owner)| *owner == user);
-        if let Some((account, _)) = opened {
-            return Ok(AccountId::new(*account));
-        }
-        let failed = self.db().failed("read account claims");
-        let connection = &self.db().connection;
-        let account: Option<i64> = connection
+    fn account_of(&self, user: &[u8]) -> Result<Option<AccountId>, EmbeddedError> {
+        let db = self.appending.db();
+        let failed = db.failed("read account claims");
+        let account: Option<i64> = db
+            .connection
             .prepare_cached("SELECT account_id FROM claims WHERE user_id = ?1")
             .map_err(&failed)?
             .query_row([user], |row| row.get(0))
@@ -327,17 +313,17 @@ impl CommandLog {
             None => Ok(None),
             Some(account) => AccountId::new(account as u64)
                 .map(Some)
-                .ok_or_else(|| self.db().corrupt(format!("a claim on account {account}"))),
+                .ok_or_else(|| db.corrupt(format!("a claim on account {account}"))),
         }
     }
 
-    fn next_account(&self, batch: &mut Batch) -> Result<AccountId, EmbeddedError> {
-        let stored = match batch.sequence {
+    fn next_account(&mut self) -> Result<AccountId, EmbeddedError> {
+        let stored = match self.sequence {
             Some(next) => next,
-            None => match schema::setting(self.db(), SEQUENCE)? {
+            None => match schema::setting(self.appending.db(), SEQUENCE)? {
                 Some(text) => text.parse().map_err(|_| {
-                    self.db()
-                        .corrupt(format!("the setting {SEQUENCE} is {text:?}"))
+                    let what = format!("the setting {SEQUENCE} is {text:?}");
+                    self.appending.db().corrupt(what)
                 })?,
                 None => self.last_usual_account()? + 1,
             },
@@ -346,24 +332,37 @@ impl CommandLog {
             let Some(account_id) = AccountId::new(id as u64) else {
                 break;
             };
-            if self.user_of(batch, account_id)?.is_none() {
-                batch.sequence = Some(id + 1);
+            if self.is_owner(account_id, &[])?.is_none() {
+                self.sequence = Some(id + 1);
                 return Ok(account_id);
             }
         }
-        Err(self
-            .db()
-            .corrupt(format!("no account id is free behind {stored}")))
+        let what = format!("no account id is free behind {stored}");
+        Err(self.appending.db().corrupt(what))
     }
 
     fn last_usual_account(&self) -> Result<i64, EmbeddedError> {
-        self.db()
-            .connection
+        let db = self.appending.db();
+        db.connection
             .query_row(
                 "SELECT COALESCE(MAX(account_id), 0) FROM claims WHERE account_id <= ?1",
                 [STRANGE],
                 |row| row.get(0),
             )
-            .map_err(self.db().failed("read account claims"))
+            .map_err(db.failed("read account claims"))
+    }
+
+    fn keep_sequence(&self) -> Result<(), EmbeddedError> {
+        let Some(next) = self.sequence else {
+            return Ok(());
+        };
+        let db = self.appending.db();
+        db.connection
+            .execute(
+                "INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)",
+                params![SEQUENCE, next.to_string()],
+            )
+            .map(|_| ())
+            .map_err(db.failed("keep the next account id"))
     }
 }

@@ -299,12 +299,13 @@ CREATE INDEX balance_transactions_leg ON balance_transactions (leg) WHERE leg IS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::connection::Pages;
 
     #[test]
     fn a_file_of_the_first_format_is_brought_to_the_present_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.db");
-        let db = Db::write(&path).unwrap();
+        let db = Db::write(&path, Pages::LOG).unwrap();
         let old = format!(
             "{LOG} PRAGMA application_id = {}; PRAGMA user_version = 1;
              INSERT INTO settings (name, value) VALUES ('identity', 'old');
@@ -335,7 +336,7 @@ mod tests {
             rows.map(Result::unwrap).collect::<Vec<Option<String>>>()
         };
         let new = folder.path().join("new.db");
-        prepare(&Db::write(&new).unwrap(), Kind::Log, "new").unwrap();
+        prepare(&Db::write(&new, Pages::LOG).unwrap(), Kind::Log, "new").unwrap();
         assert_eq!(of(&path), of(&new));
     }
 }

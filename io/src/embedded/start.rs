@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     GENERATION, PARTITION,
-    connection::Db,
+    connection::{Db, Pages},
     dir::DataDir,
     error::EmbeddedError,
     log_reader::LogReader,
@@ -58,7 +58,7 @@ impl EmbeddedStore {
     ///
     /// When the file cannot be read or written.
     pub fn open(dir: &DataDir) -> Result<Self, EmbeddedError> {
-        let db = Db::write(&dir.store_path())?;
+        let db = Db::write(&dir.store_path(), Pages::STORE)?;
         schema::check(&db, Kind::Store)?;
         let owner = format!("process {}", std::process::id());
         Ok(Self { db, owner })

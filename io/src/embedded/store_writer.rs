@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, ToSql, params, types::ToSqlOutput};
 
 use super::{
     PARTITION,
-    connection::Db,
+    connection::{Db, Pages},
     dir::DataDir,
     error::EmbeddedError,
     rows,
@@ -33,7 +33,7 @@ impl StoreWriter {
     ///
     /// When the file cannot be opened.
     pub fn open(dir: &DataDir) -> Result<Self, EmbeddedError> {
-        let db = Db::write(&dir.store_path())?;
+        let db = Db::write(&dir.store_path(), Pages::STORE)?;
         schema::check(&db, Kind::Store)?;
         Ok(Self {
             db,
