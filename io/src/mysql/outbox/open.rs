@@ -19,21 +19,37 @@ pub(crate) struct Unsent {
 /// The rows of these users (and of those that share a hash with one) that have not reached the log,
 /// by hash and id; at most `most`, so that a hash near the end may lack its later ones.
 pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsent>, MysqlError> {
-    let hashes: Vec<String> = hashes.iter().map(|&hash| unsigned(hash)).collect();
     let rows: Vec<(u64, Vec<u8>, String)> = db
         .conn
         .query(format!(
             "SELECT id, partition_key, event_id FROM outbox_events FORCE INDEX (open_events) \
-             WHERE open_hash IN ({}) AND status <> 'SENT' AND sent_offset IS NULL ORDER BY open_hash, id LIMIT {most}",
-            hashes.join(",")
+             WHERE {} AND status <> 'SENT' AND sent_offset IS NULL ORDER BY open_hash, id LIMIT {most}",
+            among(hashes)
         ))
         .map_err(failed("look for older events"))?;
     let unsent = |(id, user, event_id)| Unsent { id, user, event_id };
     Ok(rows.into_iter().map(unsent).collect())
 }
 
-/// A number that the server takes for unsigned. A list of some below 2⁶³ and some above is compared as
-/// decimals otherwise, by a walk over the whole index.
+/// The condition that a row is of one of these hashes. In two lists, because one of some below 2⁶³ and
+/// some above is compared as decimals, by a walk over the whole index; and by bare numbers, because to
+/// cast each takes as long as to find its rows.
+fn among(hashes: &[u64]) -> String {
+    let (small, large): (Vec<u64>, Vec<u64>) = hashes
+        .iter()
+        .partition(|&&hash| i64::try_from(hash).is_ok());
+    let lists = [small, large].into_iter().filter(|list| !list.is_empty());
+    let lists = lists.map(|list| {
+        let numbers: Vec<String> = list.iter().map(u64::to_string).collect();
+        format!("open_hash IN ({})", numbers.join(","))
+    });
+    match lists.collect::<Vec<_>>() {
+        lists if lists.is_empty() => "FALSE".to_owned(),
+        lists => format!("({})", lists.join(" OR ")),
+    }
+}
+
+/// A number that the server takes for unsigned.
 fn unsigned(number: u64) -> String {
     format!("CAST({number} AS UNSIGNED)")
 }
@@ -195,4 +211,19 @@ pub(crate) fn figures(db: &mut Db, ranges: &[HashRange]) -> Result<Figures, Mysq
         unsent,
         oldest_ms: oldest.unwrap_or(0).max(0) as u64,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_of_either_half_are_listed_apart() {
+        assert_eq!(among(&[]), "FALSE");
+        assert_eq!(among(&[7, 8]), "(open_hash IN (7,8))");
+        assert_eq!(
+            among(&[1 << 63, 7, (1 << 63) - 1]),
+            "(open_hash IN (7,9223372036854775807) OR open_hash IN (9223372036854775808))"
+        );
+    }
 }
