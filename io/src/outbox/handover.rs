@@ -51,8 +51,13 @@ impl Handover {
     }
 
     pub(super) fn take(&self) -> Option<Vec<Made>> {
+        self.take_up_to(usize::MAX)
+    }
+
+    /// As [`Handover::take`], if it has no more rows than this.
+    pub(super) fn take_up_to(&self, rows: usize) -> Option<Vec<Made>> {
         let mut waiting = self.waiting.lock();
-        let batch = waiting.batches.pop_front()?;
+        let batch = waiting.batches.pop_front_if(|batch| batch.len() <= rows)?;
         waiting.rows -= batch.len();
         Some(batch)
     }

@@ -20,11 +20,18 @@ use crate::{
     },
 };
 
-/// Marking waits for so many acknowledgements, or so long.
+/// Marking waits for so many acknowledgements, or so long: nobody waits for it, and a row costs far less
+/// than a statement.
 const MARK_ROWS: usize = 500;
-const MARK_DELAY: Duration = Duration::from_millis(5);
+const MARK_DELAY: Duration = Duration::from_millis(20);
 /// The most rows in one statement.
 const MARK_MAX: usize = 1000;
+
+/// At least so long after one look at the store comes the next one, for everything that was accepted
+/// meanwhile. Who comes alone does not wait.
+const SEND_INTERVAL: Duration = Duration::from_millis(1);
+/// The most rows of one look, or one batch.
+const SEND_ROWS: usize = 1000;
 
 /// Foreign rows that a look has room for.
 const LOOK_MARGIN: usize = 1000;
@@ -51,6 +58,8 @@ pub struct Sender<C> {
     /// Rows that were handed to the producer and are not marked, with their issue's time.
     own: HashMap<u64, i64>,
     acknowledged: Vec<Acknowledged>,
+    /// When the last look began.
+    looked: Option<Instant>,
     /// Since when acknowledgements wait to be marked.
     since: Option<Instant>,
     /// The store failed; nothing is marked before.
@@ -77,6 +86,7 @@ impl<C: Clock> Sender<C> {
             heard: None,
             own: HashMap::new(),
             acknowledged: Vec::new(),
+            looked: None,
             since: None,
             pause_until: None,
             end: None,
@@ -137,6 +147,26 @@ impl<C: Clock> Sender<C> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What was accepted, if anything was: of several batches together, when they come one close upon
+    /// the other.
+    fn gather(&mut self) -> Vec<Made> {
+        let Some(mut batch) = self.handover.take() else {
+            return Vec::new();
+        };
+        if let Some(looked) = self.looked {
+            // Acknowledgements wait as well: no longer than this.
+            std::thread::sleep(SEND_INTERVAL.saturating_sub(looked.elapsed()));
+        }
+        while let Some(more) = self
+            .handover
+            .take_up_to(SEND_ROWS.saturating_sub(batch.len()))
+        {
+            batch.extend(more);
+        }
+        self.looked = Some(Instant::now());
+        batch
     }
 
     /// Produces a batch, except what older rows of the same user that are not ours stand before.
@@ -270,7 +300,7 @@ impl<C: Clock> Agent for Sender<C> {
 
     fn do_work(&mut self) -> Result<usize, OutboxError> {
         self.hear()?;
-        let batch = self.handover.take().unwrap_or_default();
+        let batch = self.gather();
         if !batch.is_empty() {
             self.send(&batch)?;
         }

@@ -1,5 +1,7 @@
 //! One batch of requests, made durable in one transaction.
 
+use std::collections::HashMap;
+
 use kilter_engine::{AccountId, Partition, partitioner::Partitioner};
 
 use super::{
@@ -159,9 +161,13 @@ impl Accepter {
             }
         }
         let read = self.accounts.read(db, &ids, &users)?;
+        let by_user: HashMap<&[u8], &Account> = read
+            .iter()
+            .map(|account| (account.user.as_slice(), account))
+            .collect();
         let mut plans = Vec::with_capacity(requests.len());
         for request in requests {
-            let of_user = read.iter().find(|account| account.user == request.user());
+            let of_user = by_user.get(request.user()).copied();
             plans.push(match &request.event.asked {
                 Asked::Command {
                     account_id, opens, ..
@@ -281,10 +287,13 @@ impl Accepter {
         };
         let places: Vec<Place> = known.iter().flatten().filter_map(|it| it.sent).collect();
         let entries = entries_at_all(db, &places)?;
+        // The last row of a request is the one that it is about.
+        let mut row_of = vec![None; requests.len()];
+        for (row, of) in of.iter().enumerate() {
+            row_of[*of] = Some(row);
+        }
         let mut verdicts = Vec::with_capacity(requests.len());
-        for (index, (request, plan)) in requests.iter().zip(plans).enumerate() {
-            // The last row of a request is the one that it is about.
-            let row = of.iter().rposition(|of| *of == index);
+        for ((request, plan), row) in requests.iter().zip(plans).zip(row_of) {
             let found = row.and_then(|row| known[row].as_ref());
             verdicts.push(verdict(db, request, plan, row.is_some(), found, &entries)?);
         }
