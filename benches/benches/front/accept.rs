@@ -22,7 +22,7 @@ const PEER_MS: f64 = 0.6;
 const ACCOUNTS: u64 = 1000;
 /// How long each rate is kept, in s.
 const RATES_SECONDS: u64 = 5;
-/// Rows a transaction of the bare loop: no batch of the front door has more.
+/// Rows a transaction of the bare loop: as many as the front door's batches have when it is busy.
 const BATCH: usize = 1000;
 
 pub fn run(servers: Option<&Servers>) {

@@ -81,7 +81,7 @@ pub fn empty_log(dir: &Path) -> Connection {
     drop(opened);
     let log = Connection::open(dir.join("log.db")).unwrap();
     log.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000;
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 15000;
          PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
     )
     .unwrap();

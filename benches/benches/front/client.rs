@@ -1,5 +1,6 @@
-//! A client of gRPC that does as little as it can: HTTP/2 frames by hand, header fields neither
-//! compressed nor remembered, answers known by their messages.
+//! A client of gRPC that does as little as it can: HTTP/2 frames by hand; header fields that do not
+//! change are indexed after the first call, as every client of gRPC does; answers are known by their
+//! messages.
 
 use std::{
     collections::HashMap,
@@ -44,7 +45,14 @@ pub struct Connection {
     window: i64,
     unread: u32,
     calls: HashMap<u32, (u64, Vec<u8>)>,
+    /// Fields that the server has in its table, the oldest first.
+    indexed: Vec<(&'static str, String)>,
 }
+
+/// The fields of which each value comes once.
+const CHANGING: [&str; 2] = ["x-signature", "x-timestamp"];
+/// The first index behind HPACK's own table.
+const DYNAMIC: usize = 62;
 
 impl Connection {
     pub fn open(address: &str) -> Self {
@@ -60,6 +68,7 @@ impl Connection {
             window: 65_535,
             unread: 0,
             calls: HashMap::new(),
+            indexed: Vec::new(),
         };
         own.frame(SETTINGS, 0, 0, &[]);
         own.frame(WINDOW_UPDATE, 0, 0, &ROOM.to_be_bytes());
@@ -90,16 +99,18 @@ impl Connection {
     pub fn call(&mut self, number: u64, request: &Request) {
         let id = self.next;
         self.next += 2;
-        // Indexed: POST, http; the rest literal, never indexed.
-        let mut block = vec![0x83, 0x86, 0x04];
-        text(&mut block, request.path);
-        block.push(0x01);
-        text(&mut block, "localhost");
-        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
-            field(&mut block, name, value);
+        // POST, http.
+        let mut block = vec![0x83, 0x86];
+        for (name, value) in [
+            (":path", request.path),
+            (":authority", "localhost"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ] {
+            self.field(&mut block, name, value);
         }
         for (name, value) in &request.metadata {
-            field(&mut block, name, value);
+            self.field(&mut block, name, value);
         }
         self.frame(HEADERS, END_HEADERS, id, &block);
         let mut body = vec![0];
@@ -186,6 +197,29 @@ impl Connection {
         }
     }
 
+    /// A field, by its index if the server has it.
+    fn field(&mut self, block: &mut Vec<u8>, name: &'static str, value: &str) {
+        let known = self
+            .indexed
+            .iter()
+            .position(|(other, held)| *other == name && held == value);
+        match known {
+            Some(at) => block.push(0x80 | (DYNAMIC + self.indexed.len() - 1 - at) as u8),
+            None if CHANGING.contains(&name) => {
+                block.push(0x10);
+                text(block, name);
+                text(block, value);
+            }
+            None => {
+                block.push(0x40);
+                text(block, name);
+                text(block, value);
+                self.indexed.push((name, value.to_owned()));
+                assert!(DYNAMIC + self.indexed.len() < 127, "an index of one byte");
+            }
+        }
+    }
+
     fn frame(&mut self, kind: u8, flags: u8, id: u32, payload: &[u8]) {
         let length = (payload.len() as u32).to_be_bytes();
         self.out.extend_from_slice(&length[1..]);
@@ -200,11 +234,4 @@ fn text(to: &mut Vec<u8>, value: &str) {
     assert!(value.len() < 127);
     to.push(value.len() as u8);
     to.extend_from_slice(value.as_bytes());
-}
-
-/// A field whose name is spelled, too.
-fn field(to: &mut Vec<u8>, name: &str, value: &str) {
-    to.push(0x10);
-    text(to, name);
-    text(to, value);
 }

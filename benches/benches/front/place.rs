@@ -11,9 +11,10 @@ use crate::{
     servers::Database,
 };
 
-/// As many calls at once as fill a batch.
+/// As many calls at once as fill several batches: while one is made durable, the next ones come in and
+/// the last one's answers go out.
 pub const WIDE: Width = Width {
-    connections: 8,
+    connections: 32,
     streams: 125,
 };
 
