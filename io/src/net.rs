@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`Server`], [`Limits`] | listens; a thread takes connections, a thread serves each |
 //! | [`Service`], [`Request`], [`Reply`] | what a service is given, and how it answers: now or later, from any thread |
-//! | [`together`] | many answers, for each of which a connection is not woken |
+//! | [`together()`] | many answers, for each of which a connection is not woken |
 //! | [`Stream`] | an answer that comes piece by piece, as fast as its reader |
 //! | [`grpc`] | calls, deadlines, statuses |
 //!
