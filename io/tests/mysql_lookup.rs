@@ -5,7 +5,10 @@
 mod server;
 
 use kilter_engine::AccountId;
-use kilter_io::mysql::{InitLog, MysqlLookup, init};
+use kilter_io::{
+    mysql::{InitLog, MysqlLookup, TransactionLookup, init},
+    outbox::Lookup,
+};
 use mysql::prelude::Queryable;
 
 const LOG: InitLog<'_> = InitLog {
@@ -61,6 +64,29 @@ fn rows_are_found_as_they_are_committed() {
     assert_eq!(balance.row.available, "12.340000000000000001");
     assert_eq!((balance.row.version, balance.updated_at_ms), (3, 1500));
     assert_eq!(lookup.balance(id(7), "usdt").unwrap(), None);
+}
+
+#[test]
+fn ids_are_found_though_the_server_was_away_meanwhile() {
+    let Some(database) = server::database("ids_are_found_though_the_server_was_away_meanwhile")
+    else {
+        return;
+    };
+    init(&database.settings, &LOG).unwrap();
+    let mut conn = database.conn();
+    let (group, topic) = (LOG.group.to_owned(), LOG.topic.to_owned());
+    let mut lookup = TransactionLookup::new(database.settings.clone(), group, topic);
+    assert_eq!(lookup.transaction("ann", "t-1").unwrap(), None);
+    let own: u64 = conn.query_first("SELECT CONNECTION_ID()").unwrap().unwrap();
+    let theirs: Vec<u64> = conn
+        .exec(
+            "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> ?",
+            (&database.settings.database, own),
+        )
+        .unwrap();
+    assert_eq!(theirs.len(), 1);
+    conn.query_drop(format!("KILL {}", theirs[0])).unwrap();
+    assert_eq!(lookup.transaction("ann", "t-1").unwrap(), None);
 }
 
 #[test]

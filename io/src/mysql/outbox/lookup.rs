@@ -100,15 +100,21 @@ impl TransactionLookup {
         user: &[u8],
         transaction_id: &[u8],
     ) -> Result<Option<TransactionState>, MysqlError> {
-        let mut db = match self.db.take() {
+        let held = self.db.take();
+        let was_open = held.is_some();
+        let mut db = match held {
             Some(db) => db,
             None => Db::open(&self.settings)?,
         };
-        let state = self.look_in(&mut db, user, transaction_id);
-        if !state.as_ref().is_err_and(MysqlError::is_lost) {
-            self.db = Some(db);
+        match self.look_in(&mut db, user, transaction_id) {
+            // The server was away meanwhile; it may be there again.
+            Err(error) if was_open && error.is_lost() => self.look(user, transaction_id),
+            Err(error) if error.is_lost() => Err(error),
+            state => {
+                self.db = Some(db);
+                state
+            }
         }
-        state
     }
 
     fn look_in(
