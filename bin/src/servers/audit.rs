@@ -195,6 +195,9 @@ fn print(report: &Report) -> Answer {
         }
     );
     println!("legs in flight: {}", report.in_flight);
+    if report.in_flight.refused > 0 {
+        println!("what was refused lands no more by itself: kilter legs resend sends it again");
+    }
     if report.is_exact() {
         println!(
             "the store is exact: every balance is what {} makes it",
