@@ -96,7 +96,7 @@ impl Http2 {
     }
 
     fn request(&self, incoming: Incoming, cancelled: Cancelled, now: Instant) -> Request {
-        let (path, query) = split_target(&incoming.target);
+        let (path, query) = split_target(incoming.target);
         Request {
             method: incoming.method,
             path,

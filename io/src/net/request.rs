@@ -172,9 +172,11 @@ pub struct Request {
 }
 
 /// A path and what follows its `?`.
-pub(super) fn split_target(target: &str) -> (String, Option<String>) {
-    match target.split_once('?') {
-        None => (target.to_owned(), None),
-        Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
-    }
+pub(super) fn split_target(mut target: String) -> (String, Option<String>) {
+    let Some(at) = target.find('?') else {
+        return (target, None);
+    };
+    let query = target.split_off(at + 1);
+    target.truncate(at);
+    (target, Some(query))
 }

@@ -57,7 +57,10 @@ pub(super) fn only(mut body: Vec<u8>, headers: &Headers) -> Result<Vec<u8>, Stat
             Code::Unimplemented,
             "one message is taken for a call, and more came",
         )),
-        Some(_) => Ok(body.split_off(HEAD)),
+        Some(_) => {
+            body.drain(..HEAD);
+            Ok(body)
+        }
     }
 }
 

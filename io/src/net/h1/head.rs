@@ -91,7 +91,7 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Head, usize
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => !is_old,
         Some(_) => return Err((417, "nothing but 100-continue can be expected")),
     };
-    let (path, query) = split_target(target);
+    let (path, query) = split_target(target.to_owned());
     let head = Head {
         method: method.to_owned(),
         path: if path.is_empty() {
