@@ -74,6 +74,20 @@ pub fn log_rows(dir: &Path, prefix: &str) -> Vec<LogRow> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
+/// Of how many batches those are: each has a time of its own, to the millisecond.
+pub fn log_batches(dir: &Path, prefix: &str) -> usize {
+    let log = Connection::open(dir.join("log.db")).unwrap();
+    let batches: i64 = log
+        .query_row(
+            "SELECT COUNT(DISTINCT issued_at_ms) FROM outbox_events WHERE leg = '' \
+             AND CAST(transaction_id AS TEXT) LIKE ?1 || '-%'",
+            [prefix],
+            |row| row.get(0),
+        )
+        .unwrap();
+    batches as usize
+}
+
 /// An empty log of its own, as a node opens it.
 pub fn empty_log(dir: &Path) -> Connection {
     let opened = DataDir::open_exclusive(dir).unwrap();
@@ -152,6 +166,18 @@ pub fn outbox_rows(database: &Database<'_>, prefix: &str) -> Vec<String> {
             format!("({})", values.join(","))
         })
         .collect()
+}
+
+/// Of how many batches those are: each is a statement, which has one time.
+pub fn outbox_batches(database: &Database<'_>, prefix: &str) -> usize {
+    let batches: Option<usize> = database
+        .conn()
+        .query_first(format!(
+            "SELECT COUNT(DISTINCT created_at) FROM outbox_events \
+             WHERE transaction_id LIKE '{prefix}-%'"
+        ))
+        .unwrap();
+    batches.unwrap_or(0)
 }
 
 /// Makes these rows durable, in one statement.
