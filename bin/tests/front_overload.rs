@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mysql::prelude::Queryable;
 use serde_json::json;
 use support::{process::Node, rest::Rest, servers::Servers};
 
@@ -138,14 +139,19 @@ fn five_times_as_much_as_it_can_take() {
         .post("/api/v1/balance/change", &deposit("after", 1))
         .unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    node.wait_for("everything that was accepted to be applied", |_| {
+    let after = "after".to_owned();
+    let mut looks = 0;
+    node.wait_for("everything that was accepted to be applied", |node| {
         let ledger = servers.ledger();
         let applied: HashSet<&String> = ledger.values().map(|(_, id, ..)| id).collect();
-        let after = "after".to_owned();
-        accepted
-            .iter()
-            .chain([&&after])
-            .all(|id| applied.contains(*id))
+        let all = accepted.iter().copied().chain([&after]);
+        let missing: Vec<&String> = all.filter(|id| !applied.contains(id)).collect();
+        looks += 1;
+        // Now and then, for whoever reads why it failed.
+        if looks % 1500 == 0 {
+            tell(&servers, node, &missing);
+        }
+        missing.is_empty()
     });
     let mut effects: HashMap<String, u64> = HashMap::new();
     for (_, id, _, status) in servers.ledger().into_values() {
@@ -236,4 +242,23 @@ fn wait_for_long(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < 3 * LENGTH, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What is known of commands that were not applied yet, for whoever reads why the test failed.
+fn tell(servers: &Servers, node: &Node, missing: &[&String]) {
+    println!("{} are not applied, {}", missing.len(), node.state());
+    let mut conn = servers.conn();
+    for id in missing.iter().take(5) {
+        let row: Option<mysql::Row> = conn
+            .exec_first(
+                "SELECT * FROM outbox_events WHERE transaction_id = ?",
+                (id.as_bytes(),),
+            )
+            .unwrap();
+        println!("{id}: {row:?}");
+    }
+    let offsets: Vec<(u32, u64)> = conn
+        .query("SELECT `partition`, MIN(`offset`) FROM consumer_offsets GROUP BY `partition`")
+        .unwrap();
+    println!("committed {offsets:?}");
 }
