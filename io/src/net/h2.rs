@@ -1,6 +1,7 @@
 //! HTTP/2 on one connection.
 
 mod callbacks;
+mod fault;
 mod session;
 mod state;
 mod stream;

@@ -13,6 +13,7 @@ use libnghttp2_sys as ng;
 
 use super::{
     callbacks::{field, install, read_body},
+    fault::{Fault, check, fault},
     state::{Resets, State},
     stream::{Body, Incoming},
 };
@@ -26,21 +27,6 @@ use crate::net::{
 
 /// How long streams are not looked at, whatever they wait for: deadlines are kept besides.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Why a connection cannot go on; what nghttp2 has to say about it is still to be sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("HTTP/2: {0}")]
-pub(in crate::net) struct Fault(pub(in crate::net) String);
-
-fn fault(code: c_int) -> Fault {
-    // SAFETY: it returns a static text for any number.
-    let text = unsafe { std::ffi::CStr::from_ptr(ng::nghttp2_strerror(code)) };
-    Fault(text.to_string_lossy().into_owned())
-}
-
-fn check(code: c_int) -> Result<(), Fault> {
-    if code == 0 { Ok(()) } else { Err(fault(code)) }
-}
 
 /// One side of an HTTP/2 connection: the server's.
 #[derive(Debug)]
