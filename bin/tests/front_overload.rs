@@ -27,9 +27,10 @@ const REFUSED_PER_ACCEPTED: u64 = 4;
 /// And at most: more would measure who gets the machine, the clients or the node.
 const REFUSED_MAX: u64 = 6;
 /// How long the store may take to say that it has a request (`answer_limit`); then the answer is that
-/// nobody knows. What lies beyond is the machine's: clients and node share it.
+/// nobody knows. What lies beyond is a connection and a statement that began just before, which have as
+/// long each.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const MARGIN: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(10);
 /// Memory beyond what the node has when the load begins, in KiB.
 const GROWTH_MAX_KIB: u64 = 256 << 10;
 

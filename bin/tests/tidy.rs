@@ -12,6 +12,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/prefetch.rs",
     "io/src/kafka.rs",
     "io/src/net/h2/callbacks.rs",
+    "io/src/net/h2/fault.rs",
     "io/src/net/h2/session.rs",
     "benches/benches/servers/clients.rs",
 ];
