@@ -131,6 +131,9 @@ fn what_is_accepted_is_in_the_log_once_and_found_by_its_id() {
         status(&mut reader, "u-1", "t"),
         Some((first.clone(), Status::Pending))
     );
+    // Whose an account is, is told before the store has it: a shard may have applied the deposit.
+    assert_eq!(reader.owner(id(7)).unwrap().as_deref(), Some("u-1"));
+    assert_eq!(reader.owner(id(9)).unwrap(), None);
     support::apply(&dir, 2, 100);
     assert_eq!(
         status(&mut reader, "u-1", "t"),

@@ -1,7 +1,6 @@
 //! Whose an account is: bound once, for ever, so what was read once stays true.
 
 use kilter_engine::{AccountId, Partition};
-use kilter_io::rows::AccountRow;
 use quick_cache::sync::Cache;
 
 /// How many accounts are known at once; about 100 bytes each.
@@ -31,14 +30,8 @@ impl Accounts {
         self.0.get(&account_id)
     }
 
-    /// Keeps what the store said.
-    pub fn learn(&self, row: &AccountRow) -> Option<Owner> {
-        let owner = Owner {
-            user_id: row.user_id.as_str().into(),
-            partition: Partition::new(row.shard_id),
-        };
-        self.0
-            .insert(AccountId::new(row.account_id)?, owner.clone());
-        Some(owner)
+    /// Keeps what was read.
+    pub fn learn(&self, account_id: AccountId, owner: Owner) {
+        self.0.insert(account_id, owner);
     }
 }

@@ -123,14 +123,12 @@ impl<R: Reader> MemoryFirst<R> {
                     wish.answer
                         .tell(found.map(|found| newer(wish.older, found)));
                 }
-                None => match reader.account(wish.account_id) {
-                    Ok(Some(row)) => match this.accounts.learn(&row) {
-                        Some(owner) => {
-                            this.ask(owner, wish);
-                            this.leading.wake();
-                        }
-                        None => wish.answer.tell(Ok(None)),
-                    },
+                None => match reader.owner(wish.account_id) {
+                    Ok(Some(owner)) => {
+                        this.accounts.learn(wish.account_id, owner.clone());
+                        this.ask(owner, wish);
+                        this.leading.wake();
+                    }
                     Ok(None) => wish.answer.tell(Ok(None)),
                     Err(problem) => wish.answer.tell(Err(problem)),
                 },

@@ -6,10 +6,7 @@ mod watch;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kilter_engine::{
-    Partition,
-    wait::{WaitStrategy, waiter},
-};
+use kilter_engine::wait::{WaitStrategy, waiter};
 use kilter_io::{
     api::{Health, Keys, Parts, Pool},
     clock::SystemClock,
@@ -69,7 +66,7 @@ pub fn open(
     let leading = Arc::new(Leading::default());
     leading.begin(
         over.node.asker().clone(),
-        vec![Partition::new(PARTITION.get())],
+        vec![PARTITION],
         Box::new(|| false),
     );
     let readers = (0..settings.read_threads)

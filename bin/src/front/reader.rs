@@ -4,19 +4,19 @@ use kilter_engine::{AccountId, Currency, Partition, Position};
 use kilter_io::{
     api::{Answer, BalanceRead, Ledger, Patience, Pool, Problem, ProblemKind},
     outbox::Lookup,
-    rows::{AccountRow, LedgerRow},
+    rows::LedgerRow,
 };
 
-use super::Tell;
+use super::{Owner, Tell};
 
 /// Reads a store for clients, on a thread that may wait for it.
 pub trait Reader: Lookup + Send + 'static {
-    /// Whose an account is.
+    /// Whose an account is, from when it is bound to him: earlier than anything is applied to it.
     ///
     /// # Errors
     ///
     /// When the store does not answer.
-    fn account(&mut self, account_id: AccountId) -> Result<Option<AccountRow>, Problem>;
+    fn owner(&mut self, account_id: AccountId) -> Result<Option<Owner>, Problem>;
 
     /// A balance, from the fastest source that has this version.
     ///

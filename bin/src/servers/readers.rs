@@ -6,13 +6,13 @@ use kilter_io::{
     mysql::{MysqlLookup, MysqlSettings, TransactionLookup},
     outbox::{Lookup, LookupError, TransactionState},
     redis::{RedisLookup, RedisSettings},
-    rows::{AccountRow, BalanceRow, LedgerRow},
+    rows::{BalanceRow, LedgerRow},
 };
 
 use super::settings::{kafka_settings, mysql_settings};
 use crate::{
     config::Config,
-    front::{Reader, away},
+    front::{Owner, Reader, away},
     servers::redis::redis_settings,
 };
 
@@ -57,8 +57,15 @@ impl Lookup for Readers {
 }
 
 impl Reader for Readers {
-    fn account(&mut self, account_id: AccountId) -> Result<Option<AccountRow>, Problem> {
-        self.mysql.account(account_id).map_err(|error| away(&error))
+    fn owner(&mut self, account_id: AccountId) -> Result<Option<Owner>, Problem> {
+        let row = self
+            .mysql
+            .account(account_id)
+            .map_err(|error| away(&error))?;
+        Ok(row.map(|row| Owner {
+            user_id: row.user_id.into(),
+            partition: Partition::new(row.shard_id),
+        }))
     }
 
     fn balance(

@@ -5,9 +5,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     error::EmbeddedError,
-    reader::{StoreReader, account, entries, entry},
+    reader::{StoreReader, entries, entry, text_of},
 };
-use crate::rows::{AccountRow, LedgerRow};
+use crate::rows::LedgerRow;
 
 /// The offset and the posting of an entry.
 pub type Place = (u64, u16);
@@ -28,21 +28,21 @@ pub struct RefusedRow {
 }
 
 impl StoreReader {
-    /// An account by its id.
+    /// The user of an account: bound in the log, before the account is in the store.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
-    pub fn account(&self, id: AccountId) -> Result<Option<AccountRow>, EmbeddedError> {
+    /// When the log cannot be read.
+    pub fn owner(&self, id: AccountId) -> Result<Option<String>, EmbeddedError> {
         self.db
             .connection
-            .query_row(
-                "SELECT id, user_id, shard_id, state, created_at FROM accounts WHERE id = ?1",
-                [id.get() as i64],
-                account,
-            )
-            .optional()
-            .map_err(self.db.failed("read an account"))
+            .prepare_cached("SELECT user_id FROM log.claims WHERE account_id = ?1")
+            .and_then(|mut select| {
+                select
+                    .query_row([id.get() as i64], |row| text_of(row, 0))
+                    .optional()
+            })
+            .map_err(self.db.failed("read an account claim"))
     }
 
     /// The first ledger entries behind a place and below an offset, at most `most`, of one account

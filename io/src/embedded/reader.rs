@@ -260,7 +260,7 @@ impl StoreReader {
     }
 }
 
-pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
+fn account(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
     Ok(AccountRow {
         account_id: row.get::<_, i64>(0)? as u64,
         user_id: text_of(row, 1)?,
@@ -305,7 +305,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
 }
 
 /// Text that is kept as bytes, because it is compared byte by byte.
-fn text_of(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+pub(super) fn text_of(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
     let bytes: Option<Vec<u8>> = row.get(index)?;
     String::from_utf8(bytes.unwrap_or_default()).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(

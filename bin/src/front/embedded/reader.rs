@@ -3,12 +3,12 @@
 use kilter_engine::{AccountId, Currency, Partition, Position};
 use kilter_io::{
     api::{BalanceRead, Problem, Source},
-    embedded::StoreReader,
+    embedded::{PARTITION, StoreReader},
     outbox::{Lookup, LookupError, TransactionState},
-    rows::{AccountRow, LedgerRow},
+    rows::LedgerRow,
 };
 
-use crate::front::{Reader, away};
+use crate::front::{Owner, Reader, away};
 
 /// What one thread reads with.
 pub struct DirReader(pub StoreReader);
@@ -24,8 +24,12 @@ impl Lookup for DirReader {
 }
 
 impl Reader for DirReader {
-    fn account(&mut self, account_id: AccountId) -> Result<Option<AccountRow>, Problem> {
-        self.0.account(account_id).map_err(|error| away(&error))
+    fn owner(&mut self, account_id: AccountId) -> Result<Option<Owner>, Problem> {
+        let user_id = self.0.owner(account_id).map_err(|error| away(&error))?;
+        Ok(user_id.map(|user_id| Owner {
+            user_id: user_id.into(),
+            partition: PARTITION,
+        }))
     }
 
     fn balance(
