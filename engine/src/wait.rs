@@ -21,10 +21,13 @@ use std::time::Duration;
 
 use crate::sync::{Arc, AtomicU8, Ordering, Parker, Unparker, fence, spin_loop, yield_now};
 
+mod deferred;
 #[cfg(all(test, loom))]
 mod loom_models;
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+pub use deferred::DeferredWaker;
 
 /// The longest a thread parks before its agent looks around again: 10 ms.
 pub const PARK_LIMIT: Duration = Duration::from_millis(10);

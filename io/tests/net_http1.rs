@@ -9,10 +9,11 @@ mod raw;
 use std::{
     io::{Read, Write},
     net::Shutdown,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use kilter_io::net::Limits;
+use kilter_io::net::{Limits, Reply, Request, Response, Server, Service};
 use raw::{connect, eventually, exchange, read_until, rest};
 
 #[test]
@@ -34,6 +35,35 @@ fn requests_sent_at_once_are_answered_in_turn() {
     assert!(answers.contains("x-query: b=c\r\n"), "{answers}");
     assert_eq!(answers.matches("connection: close").count(), 1);
     assert_eq!(server.counters().requests(), 4);
+}
+
+/// Answers nothing before it is told that nothing more comes for now.
+#[derive(Default)]
+struct Gathering(Mutex<Vec<Reply>>);
+
+impl Service for Gathering {
+    fn call(&self, _request: Request, reply: Reply) {
+        self.0.lock().unwrap().push(reply);
+    }
+
+    fn settle(&self) {
+        for reply in self.0.lock().unwrap().drain(..) {
+            reply.send(Response::text(200, "settled"));
+        }
+    }
+}
+
+#[test]
+fn a_service_is_told_when_to_go_on_whatever_a_request_waited_for() {
+    let service = Arc::new(Gathering::default());
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server = Server::start("test", address, None, Limits::default(), service).unwrap();
+    // The second and third are handed over when the one before is answered.
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let all = format!("{request}{request}{last}");
+    let answers = exchange(server.address(), all.as_bytes());
+    assert_eq!(answers.matches("settled").count(), 3, "{answers}");
 }
 
 #[test]

@@ -6,15 +6,17 @@
 //! what will be committed.
 
 use core::fmt;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::Shard;
-use crate::{AccountId, Currency, Partition, hash::key_hash, ledger::BalanceState, wait::Waker};
+use crate::{
+    AccountId, Currency, Partition,
+    hash::key_hash,
+    ledger::BalanceState,
+    wait::{DeferredWaker, Waker},
+};
 
 /// How many questions a shard answers before it looks at its commands again.
 const ANSWERS_MAX: usize = 64;
@@ -103,9 +105,7 @@ pub struct Asker {
 #[derive(Debug)]
 struct Way {
     questions: Sender<Question>,
-    waker: Waker,
-    /// Whether there are questions of which the shard may not have heard.
-    is_asked: AtomicBool,
+    waker: DeferredWaker,
 }
 
 /// A shard has more questions waiting than it may.
@@ -122,8 +122,7 @@ impl Asker {
         assert!(!shards.is_empty(), "nobody to ask");
         let ways = shards.into_iter().map(|(questions, waker)| Way {
             questions,
-            waker,
-            is_asked: AtomicBool::new(false),
+            waker: DeferredWaker::new(waker),
         });
         Self {
             shards: ways.collect(),
@@ -143,8 +142,7 @@ impl Asker {
         let way = &self.shards[index as usize];
         match way.questions.try_send(question) {
             Ok(()) => {
-                // Release: whoever takes the mark wakes the shard for this question, too.
-                way.is_asked.store(true, Ordering::Release);
+                way.waker.defer();
                 Ok(())
             }
             Err(TrySendError::Full(_)) => Err(Busy),
@@ -156,9 +154,7 @@ impl Asker {
     /// Wakes the shards that were asked something since the last time.
     pub fn wake(&self) {
         for way in self.shards.iter() {
-            if way.is_asked.load(Ordering::Relaxed) && way.is_asked.swap(false, Ordering::Acquire) {
-                way.waker.wake();
-            }
+            way.waker.flush();
         }
     }
 }
@@ -300,22 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_told_of_once_and_answered_together() {
+    fn questions_that_wait_are_answered_together() {
         static TOGETHER: Mutex<u32> = Mutex::new(0);
         let shard = shard();
         let heard = Arc::default();
         let (sender, receiver) = questions(8);
-        let (_, waker) = waiter(WaitStrategy::Park);
-        let asker = Asker::new(vec![(sender, waker)]);
-        let is_asked = || asker.shards[0].is_asked.load(Ordering::Relaxed);
-        asker.wake();
-        assert!(!is_asked());
         for _ in 0..3 {
-            assert_eq!(asker.ask(question("ann", "USDT", &heard)), Ok(()));
+            sender.send(question("ann", "USDT", &heard)).unwrap();
         }
-        assert!(is_asked(), "whoever wakes next wakes for these");
-        asker.clone().wake();
-        assert!(!is_asked());
         let answered = shard.answer_questions(&receiver, |answers| {
             *TOGETHER.lock().unwrap() += 1;
             answers();

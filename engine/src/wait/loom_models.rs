@@ -76,6 +76,28 @@ fn nor_one_of_two_wakers() {
     });
 }
 
+/// Whoever flushes first wakes for both, and the other one need not.
+#[test]
+fn nor_one_that_was_deferred() {
+    model(|| {
+        let (mut idle, waker) = waiter(WaitStrategy::Park);
+        let waker = Arc::new(DeferredWaker::new(waker));
+        let input = Arc::new(AtomicUsize::new(0));
+        let writers = [waker.clone(), waker].map(|waker| {
+            let theirs = input.clone();
+            thread::spawn(move || {
+                theirs.fetch_add(1, Ordering::Relaxed);
+                waker.defer();
+                waker.flush();
+            })
+        });
+        watch(&input, 2, &mut idle);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+}
+
 /// Both ends park: the reader on an empty ring, the writer on a full one.
 #[test]
 fn two_parked_ends_of_a_ring_keep_each_other_going() {

@@ -160,7 +160,6 @@ impl Serving<'_> {
         let mut news = Vec::new();
         let mut is_stopping = false;
         let mut fault = self.machine.receive(first, Instant::now()).err();
-        self.context.service.settle();
         loop {
             let now = Instant::now();
             if self.leash.at_once.load(Ordering::Acquire) {
@@ -175,6 +174,8 @@ impl Serving<'_> {
                 self.machine.deliver(stream, news, now)?;
             }
             let quiet = self.machine.tick(now)?;
+            // Requests came with what was read, or waited behind one that was answered just now.
+            self.context.service.settle();
             self.send(now)?;
             if let Some(fault) = fault {
                 return Err(fault);
@@ -209,11 +210,7 @@ impl Serving<'_> {
             .read(buffer)
             .map_err(|error| format!("it cannot be read: {error}"))?
         {
-            Got::Bytes(count) => {
-                let fault = self.machine.receive(&buffer[..count], Instant::now());
-                self.context.service.settle();
-                Ok(fault.err())
-            }
+            Got::Bytes(count) => Ok(self.machine.receive(&buffer[..count], Instant::now()).err()),
             Got::Nothing => Ok(None),
             Got::End => {
                 self.has_ended = true;

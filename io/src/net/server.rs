@@ -30,8 +30,8 @@ pub trait Service: Send + Sync + 'static {
     /// it must not hold up.
     fn call(&self, request: Request, reply: Reply);
 
-    /// Called on a connection's thread once it has handed over all the requests that came together:
-    /// what was left to be done for all of them at once is done now.
+    /// Called on a connection's thread after it has handed over the requests that came together, and
+    /// before it waits: what was left to be done for all of them at once is done now.
     fn settle(&self) {}
 
     /// Whether a request's body is wanted as it comes; asked over HTTP/2 only, when its head is there.

@@ -3,14 +3,11 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
-use kilter_engine::wait::Waker;
+use kilter_engine::wait::{DeferredWaker, Waker};
 use parking_lot::Mutex;
 
 use super::{Admitted, DoorError, NewEvent, NotTaken, OutboxCounters};
@@ -82,8 +79,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Shared {
     limits: DoorLimits,
-    /// Whether something was put of which nobody was told.
-    is_put: AtomicBool,
+    waker: DeferredWaker,
     waiting: Mutex<Waiting>,
     counters: Arc<OutboxCounters>,
 }
@@ -92,7 +88,6 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct Door {
     shared: Arc<Shared>,
-    waker: Waker,
 }
 
 /// The other end: what waits is taken out here. Dropped, the door is closed, and what waits is
@@ -106,14 +101,14 @@ pub struct Intake {
 pub fn door(limits: DoorLimits, waker: Waker) -> (Door, Intake) {
     let shared = Arc::new(Shared {
         limits,
-        is_put: AtomicBool::new(false),
+        waker: DeferredWaker::new(waker),
         waiting: Mutex::default(),
         counters: Arc::default(),
     });
     let intake = Intake {
         shared: Arc::clone(&shared),
     };
-    (Door { shared, waker }, intake)
+    (Door { shared }, intake)
 }
 
 impl Door {
@@ -171,17 +166,13 @@ impl Door {
             let depth = waiting.queue.len() as u64;
             self.shared.counters.depth.store(depth, Ordering::Relaxed);
         }
-        // Release: whoever takes the mark wakes for this request, too.
-        self.shared.is_put.store(true, Ordering::Release);
+        self.shared.waker.defer();
         Ok(())
     }
 
     /// Wakes whoever takes what was put since the last time.
     pub fn settle(&self) {
-        let is_put = &self.shared.is_put;
-        if is_put.load(Ordering::Relaxed) && is_put.swap(false, Ordering::Acquire) {
-            self.waker.wake();
-        }
+        self.shared.waker.flush();
     }
 
     /// How many requests wait.
@@ -192,7 +183,7 @@ impl Door {
     /// Takes nothing more; what waits is still answered.
     pub fn close(&self) {
         self.shared.waiting.lock().closed = true;
-        self.waker.wake();
+        self.shared.waker.wake();
     }
 
     /// The figures of this outbox.
@@ -294,23 +285,6 @@ mod tests {
         assert_eq!(answers.try_recv(), Ok(Err(DoorError::Stopped)));
         assert_eq!(answers.try_recv(), Ok(Err(DoorError::Stopped)));
         assert!(answers.try_recv().is_err());
-    }
-
-    #[test]
-    fn requests_that_came_together_are_told_of_once() {
-        let (_idle, waker) = waiter(WaitStrategy::Park);
-        let (door, intake) = door(DoorLimits::default(), waker);
-        let is_put = || door.shared.is_put.load(Ordering::Relaxed);
-        door.settle();
-        for user in ["a", "b"] {
-            assert_eq!(door.put(event(user), |_| ()), Ok(()));
-        }
-        assert!(is_put());
-        door.clone().settle();
-        assert!(!is_put());
-        assert_eq!(intake.take(10, usize::MAX).len(), 2);
-        assert_eq!(door.submit(event("c"), |_| ()), Ok(()));
-        assert!(!is_put(), "that one was told of at once");
     }
 
     #[test]
