@@ -10,6 +10,7 @@ mod balances;
 mod claims;
 mod connection;
 mod error;
+mod held;
 mod lease;
 mod legacy;
 mod load;

@@ -51,15 +51,7 @@ fn rows_are_found_as_they_are_committed() {
     assert_eq!(lookup.account_of("ann ").unwrap(), None, "bytes, not text");
 
     // A connection that was ended while it was idle is no fault.
-    let own: u64 = conn.query_first("SELECT CONNECTION_ID()").unwrap().unwrap();
-    let others: Vec<u64> = conn
-        .exec(
-            "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> ?",
-            (&database.settings.database, own),
-        )
-        .unwrap();
-    assert_eq!(others.len(), 1, "one connection serves them all");
-    conn.query_drop(format!("KILL {}", others[0])).unwrap();
+    assert_eq!(database.end_others(&mut conn), 1, "one serves them all");
     let balance = lookup.balance(id(7), "USDT").unwrap().unwrap();
     assert_eq!(balance.row.available, "12.340000000000000001");
     assert_eq!((balance.row.version, balance.updated_at_ms), (3, 1500));
@@ -77,15 +69,7 @@ fn ids_are_found_though_the_server_was_away_meanwhile() {
     let (group, topic) = (LOG.group.to_owned(), LOG.topic.to_owned());
     let mut lookup = TransactionLookup::new(database.settings.clone(), group, topic);
     assert_eq!(lookup.transaction("ann", "t-1").unwrap(), None);
-    let own: u64 = conn.query_first("SELECT CONNECTION_ID()").unwrap().unwrap();
-    let theirs: Vec<u64> = conn
-        .exec(
-            "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> ?",
-            (&database.settings.database, own),
-        )
-        .unwrap();
-    assert_eq!(theirs.len(), 1);
-    conn.query_drop(format!("KILL {}", theirs[0])).unwrap();
+    assert_eq!(database.end_others(&mut conn), 1);
     assert_eq!(lookup.transaction("ann", "t-1").unwrap(), None);
 }
 

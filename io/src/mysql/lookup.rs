@@ -4,8 +4,9 @@ use kilter_engine::AccountId;
 use mysql::{Params, Row, prelude::Queryable};
 
 use super::{
-    connection::{Db, is_lost},
+    connection::Db,
     error::{MysqlError, failed},
+    held::Held,
     reader::{Cells, ENTRY, JOIN, account, entry, ms},
     settings::MysqlSettings,
 };
@@ -28,14 +29,15 @@ pub struct TimedBalance {
 /// was idle turns out to be gone; every statement has the deadline of its settings.
 #[derive(Debug)]
 pub struct MysqlLookup {
-    settings: MysqlSettings,
-    db: Option<Db>,
+    held: Held,
 }
 
 impl MysqlLookup {
     /// A reader of this store; nothing is asked of it yet.
     pub fn new(settings: MysqlSettings) -> Self {
-        Self { settings, db: None }
+        Self {
+            held: Held::new(settings),
+        }
     }
 
     /// The account of an id, PENDING or ACTIVE.
@@ -160,29 +162,9 @@ impl MysqlLookup {
         read: impl Fn(Cells) -> Result<T, MysqlError>,
         ask: impl Fn(&mut Db) -> mysql::Result<Vec<Row>>,
     ) -> Result<Vec<T>, MysqlError> {
-        let was_open = self.db.is_some();
-        let rows = match self.ask(what, &ask) {
-            // The server ends connections that were idle for long, which is no fault.
-            Err(error) if was_open && is_lost(&error) => self.ask(what, &ask)?,
-            rows => rows?,
-        };
+        let rows = self.held.read(|db| ask(db).map_err(failed(what)))?;
         rows.into_iter()
             .map(|row| read(Cells::of(row, what)))
             .collect()
-    }
-
-    fn ask(
-        &mut self,
-        what: &'static str,
-        ask: impl Fn(&mut Db) -> mysql::Result<Vec<Row>>,
-    ) -> Result<Vec<Row>, MysqlError> {
-        let mut db = match self.db.take() {
-            Some(db) => db,
-            None => Db::open(&self.settings)?,
-        };
-        // A connection that failed is not used again: nobody knows what it waits for.
-        let rows = ask(&mut db).map_err(failed(what))?;
-        self.db = Some(db);
-        Ok(rows)
     }
 }

@@ -44,6 +44,21 @@ impl Database {
     pub fn conn(&self) -> Conn {
         connect(&self.settings, Some(&self.settings.database))
     }
+
+    /// Ends every connection to the database but this one, and says how many there were.
+    pub fn end_others(&self, conn: &mut Conn) -> usize {
+        let others: Vec<u64> = conn
+            .exec(
+                "SELECT id FROM information_schema.processlist \
+                 WHERE db = ? AND id <> CONNECTION_ID()",
+                (&self.settings.database,),
+            )
+            .unwrap();
+        for other in &others {
+            conn.query_drop(format!("KILL {other}")).unwrap();
+        }
+        others.len()
+    }
 }
 
 pub fn connect(settings: &MysqlSettings, database: Option<&str>) -> Conn {

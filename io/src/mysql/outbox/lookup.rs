@@ -9,6 +9,7 @@ use super::{
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
+    held::Held,
     reader::{Cells, ENTRY, JOIN, entry},
     rows::hex,
     settings::MysqlSettings,
@@ -65,10 +66,15 @@ pub(super) fn entries_at_all(db: &mut Db, places: &[Place]) -> Result<Vec<Ledger
 /// Looks transaction ids up in a MySQL store. Connects when it is asked, and again after a failure.
 #[derive(Debug)]
 pub struct TransactionLookup {
-    settings: MysqlSettings,
+    held: Held,
+    log: Log,
+}
+
+/// Whose offsets tell how far the log is applied.
+#[derive(Debug)]
+struct Log {
     group: String,
     topic: String,
-    db: Option<Db>,
 }
 
 /// A row of the outbox, as far as its outcome is concerned.
@@ -88,36 +94,14 @@ impl TransactionLookup {
     /// Looks up in this store, whose offsets are of this group and topic.
     pub fn new(settings: MysqlSettings, group: String, topic: String) -> Self {
         Self {
-            settings,
-            group,
-            topic,
-            db: None,
+            held: Held::new(settings),
+            log: Log { group, topic },
         }
     }
+}
 
+impl Log {
     fn look(
-        &mut self,
-        user: &[u8],
-        transaction_id: &[u8],
-    ) -> Result<Option<TransactionState>, MysqlError> {
-        let held = self.db.take();
-        let was_open = held.is_some();
-        let mut db = match held {
-            Some(db) => db,
-            None => Db::open(&self.settings)?,
-        };
-        match self.look_in(&mut db, user, transaction_id) {
-            // The server was away meanwhile; it may be there again.
-            Err(error) if was_open && error.is_lost() => self.look(user, transaction_id),
-            Err(error) if error.is_lost() => Err(error),
-            state => {
-                self.db = Some(db);
-                state
-            }
-        }
-    }
-
-    fn look_in(
         &self,
         db: &mut Db,
         user: &[u8],
@@ -320,6 +304,7 @@ impl Lookup for TransactionLookup {
         user_id: &str,
         transaction_id: &str,
     ) -> Result<Option<TransactionState>, LookupError> {
-        Ok(self.look(user_id.as_bytes(), transaction_id.as_bytes())?)
+        let (user, id) = (user_id.as_bytes(), transaction_id.as_bytes());
+        Ok(self.held.read(|db| self.log.look(db, user, id))?)
     }
 }
