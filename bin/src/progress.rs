@@ -48,7 +48,7 @@ impl Progress {
             self.last_line = Instant::now();
             match self.total {
                 Some(total) => eprintln!("{}: {position} of {total}, {}", self.what, message()),
-                None => eprintln!("{}: {position}, {}", self.what, message()),
+                None => eprintln!("{}: {position} {}", self.what, message()),
             }
         }
     }

@@ -30,8 +30,6 @@ const MARK_MAX: usize = 1000;
 /// At least so long after one look at the store comes the next one, for everything that was accepted
 /// meanwhile. Who comes alone does not wait.
 const SEND_INTERVAL: Duration = Duration::from_millis(1);
-/// The most rows of one look, or one batch.
-const SEND_ROWS: usize = 1000;
 
 /// Foreign rows that a look has room for.
 const LOOK_MARGIN: usize = 1000;
@@ -159,10 +157,8 @@ impl<C: Clock> Sender<C> {
             // Acknowledgements wait as well: no longer than this.
             std::thread::sleep(SEND_INTERVAL.saturating_sub(looked.elapsed()));
         }
-        while let Some(more) = self
-            .handover
-            .take_up_to(SEND_ROWS.saturating_sub(batch.len()))
-        {
+        let most = self.settings.batch_max;
+        while let Some(more) = self.handover.take_up_to(most.saturating_sub(batch.len())) {
             batch.extend(more);
         }
         self.looked = Some(Instant::now());
