@@ -204,6 +204,52 @@ fn while_the_log_is_away_commands_are_accepted_and_sent_when_it_is_back() {
 }
 
 #[test]
+fn a_long_backlog_is_counted_and_sent() {
+    /// More than are looked at one by one, and than one page or one producer has room for.
+    const ROWS: u64 = 10_500;
+    let Some(bed) = bed("a_long_backlog_is_counted_and_sent", 3) else {
+        return;
+    };
+    // Somebody accepted them an hour ago, and nobody has sent one since.
+    let row = |n: u64| {
+        let user = format!("u-{}", n % 3 + 1);
+        let hash = kilter_engine::key_hash(user.as_bytes());
+        format!(
+            "('e-{n}', 'commands', '{user}', 't-{n:05}', '{{\"userId\": \"{user}\", \
+             \"transactionId\": \"t-{n:05}\"}}', 'PENDING', UTC_TIMESTAMP(3) - INTERVAL 1 HOUR, \
+             UNIX_TIMESTAMP() * 1000, {hash})"
+        )
+    };
+    let rows: Vec<u64> = (0..ROWS).collect();
+    for some in rows.chunks(500) {
+        let values: Vec<String> = some.iter().copied().map(row).collect();
+        bed.run(&format!(
+            "INSERT INTO outbox_events (event_id, topic, partition_key, transaction_id, payload, \
+             status, created_at, issued_at_ms, key_hash) VALUES {}",
+            values.join(",")
+        ));
+    }
+    let mut away = bed.settings.clone();
+    away.kafka = KafkaSettings {
+        brokers: "127.0.0.1:1".into(),
+        ..away.kafka
+    };
+    away.in_flight_max = 20;
+    let relay = RelayThread::new(&away);
+    let told = |relay: &RelayThread, unsent, hours| {
+        relay.counters.unsent.load(Ordering::Relaxed) == unsent
+            && relay.counters.oldest_unsent_ms.load(Ordering::Relaxed) / 3_600_000 == hours
+    };
+    until("all are counted", || told(&relay, ROWS, 1));
+    relay.end();
+    let relay = RelayThread::new(&bed.settings);
+    bed.wait_until_sent();
+    until("none are counted", || told(&relay, 0, 0));
+    relay.end();
+    assert_eq!(bed.first_copies(), bed.accepted());
+}
+
+#[test]
 fn what_expired_is_issued_anew_once_nothing_old_can_take_effect() {
     let Some(mut bed) = bed("what_expired_is_issued_anew", 1) else {
         return;

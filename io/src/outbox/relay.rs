@@ -186,10 +186,12 @@ impl<C: Clock> Relay<C> {
         if self.tell.is_due() {
             self.note_overdue(db)?;
             let since = Instant::now();
-            let figures = figures(db, &self.leases.ranges())?;
-            // Counting a long backlog takes a small part of the time, however long it is.
+            let figures = figures(db, &self.leases.ranges());
+            // Counting a long backlog takes a small part of the time, however long it is, and even if
+            // it fails.
             let pause = FIGURES_INTERVAL.max(since.elapsed() * 20);
             self.tell.after(pause);
+            let figures = figures?;
             self.counters
                 .unsent
                 .store(figures.unsent, Ordering::Relaxed);

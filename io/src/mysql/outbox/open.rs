@@ -93,7 +93,13 @@ pub(crate) fn page(
     most: usize,
 ) -> Result<Vec<OpenEvent>, MysqlError> {
     let failed = failed("read what is left");
-    let first = unsigned(range.first().max(after.hash));
+    // Behind the cursor, or from the range's first on. Said so that the index is entered there: by
+    // hash alone, each page would pass over all the rows of its first user that came before.
+    let (hash, id) = match after.hash < range.first() {
+        true => (range.first(), 0),
+        false => (after.hash, after.id),
+    };
+    let hash = unsigned(hash);
     let rows: Vec<Row> = db
         .conn
         .query(format!(
@@ -101,11 +107,9 @@ pub(crate) fn page(
              issued_at_ms, issues, key_hash, status, sent_offset IS NOT NULL, \
              leg NOT IN ('', 'OPEN') OR created_at <= UTC_TIMESTAMP(3) - INTERVAL {delay_us} \
              MICROSECOND FROM outbox_events FORCE INDEX (open_events) \
-             WHERE open_hash BETWEEN {first} AND {} AND (open_hash > {} OR id > {}) \
+             WHERE open_hash = {hash} AND id > {id} OR open_hash > {hash} AND open_hash <= {} \
              ORDER BY open_hash, id LIMIT {most}",
             unsigned(range.last()),
-            unsigned(after.hash),
-            after.id
         ))
         .map_err(failed)?;
     rows.into_iter()
@@ -175,6 +179,9 @@ pub(crate) fn stamp(
     Ok(by_us)
 }
 
+/// Up to how many rows are looked at one by one to be counted.
+const EXACT_MAX: u64 = 10_000;
+
 /// What is left in some ranges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
@@ -182,7 +189,9 @@ pub(crate) struct Figures {
     pub(crate) oldest_ms: u64,
 }
 
-/// How many rows of these ranges have not reached the log, and how old the oldest is.
+/// How many rows of these ranges have not reached the log, and how old the oldest is. Of very many,
+/// those that wait only for their fate are counted along, because to tell them apart takes a look at
+/// each.
 pub(crate) fn figures(db: &mut Db, ranges: &[HashRange]) -> Result<Figures, MysqlError> {
     if ranges.is_empty() {
         return Ok(Figures::default());
@@ -197,16 +206,31 @@ pub(crate) fn figures(db: &mut Db, ranges: &[HashRange]) -> Result<Figures, Mysq
             )
         })
         .collect();
-    let found: Option<(u64, Option<i64>)> = db
+    let ranges = ranges.join(" OR ");
+    let failed = failed("count what is left");
+    // The index alone, whatever the number.
+    let found: Option<(u64, Option<u64>)> = db
         .conn
         .query_first(format!(
-            "SELECT COUNT(*), TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)) \
-             DIV 1000 FROM outbox_events FORCE INDEX (open_events) \
-             WHERE ({}) AND status <> 'SENT'",
-            ranges.join(" OR ")
+            "SELECT COUNT(*), MIN(id) FROM outbox_events FORCE INDEX (open_events) WHERE {ranges}"
         ))
-        .map_err(failed("count what is left"))?;
-    let (unsent, oldest) = found.unwrap_or_default();
+        .map_err(failed)?;
+    let (open, first) = found.unwrap_or_default();
+    let Some(first) = first else {
+        return Ok(Figures::default());
+    };
+    const AGE: &str = "TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)) DIV 1000";
+    let (unsent, oldest): (u64, Option<i64>) = match open <= EXACT_MAX {
+        true => db.conn.query_first(format!(
+            "SELECT COUNT(*), {AGE} FROM outbox_events FORCE INDEX (open_events) \
+             WHERE ({ranges}) AND status <> 'SENT'"
+        )),
+        false => db.conn.query_first(format!(
+            "SELECT {open}, {AGE} FROM outbox_events WHERE id = {first}"
+        )),
+    }
+    .map_err(failed)?
+    .unwrap_or_default();
     Ok(Figures {
         unsent,
         oldest_ms: oldest.unwrap_or(0).max(0) as u64,
