@@ -22,6 +22,7 @@ mod events;
 mod identity;
 mod log;
 mod producer;
+mod receipts;
 mod results;
 mod settings;
 #[allow(unsafe_code, reason = "as in `client`")]
@@ -29,6 +30,7 @@ mod sink;
 mod topic_ends;
 mod topic_ledger;
 mod topic_reader;
+mod unanswered;
 mod watch;
 
 pub use admin::{Admin, TopicReport};
@@ -40,9 +42,10 @@ pub use events::{Acknowledged, Event, EventProducer, NotHanded};
 pub use identity::{LogIdentity, PartitionRange, is_known};
 pub use log::{KafkaLog, LogStart};
 pub use producer::CommandProducer;
+pub use receipts::Receipts;
 pub use results::{ResultsReader, SeenResult};
 pub use settings::KafkaSettings;
-pub use sink::{KafkaSink, Published};
+pub use sink::KafkaSink;
 pub use topic_ends::TopicEnds;
 pub use topic_ledger::TopicLedger;
 pub use topic_reader::{TopicReader, TopicValue};

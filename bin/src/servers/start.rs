@@ -13,7 +13,7 @@ use kilter_engine::{
 use kilter_io::{
     kafka::{
         Admin, Claimer, CommandConsumer, KafkaError, KafkaLog, KafkaSink, LogIdentity, LogStart,
-        LogWatch, is_known,
+        LogWatch, Receipts, is_known,
     },
     mysql::{
         self, Db, KnownLog, LoadAsked, MysqlError, MysqlSettings, MysqlWriter, StartAsked, Started,
@@ -181,6 +181,8 @@ pub fn start(
     let log_verdict = Arc::clone(&verdict);
     let notes = started.notes.clone();
     let consumer = Arc::clone(&found.consumer);
+    let receipts = Arc::<Receipts>::default();
+    let of_sink = Arc::clone(&receipts);
     let pin = &config.engine.pin;
     let node = Node::launch(
         &settings,
@@ -196,7 +198,7 @@ pub fn start(
         },
         |publisher| {
             let sink = kilter_io::kafka::off_cores(pin, || {
-                KafkaSink::new(&kafka, letter_max, Some(publisher))
+                KafkaSink::new(&kafka, letter_max, Some(publisher), of_sink)
             });
             Ok(CountedSink::new(sink?, awaited))
         },
@@ -205,7 +207,12 @@ pub fn start(
     )?;
     Ok(Running {
         node,
-        watch: LogWatch::new(Arc::clone(&found.consumer), found.identity.clone(), verdict),
+        watch: LogWatch::new(
+            Arc::clone(&found.consumer),
+            found.identity.clone(),
+            verdict,
+            receipts,
+        ),
         ends,
     })
 }

@@ -41,6 +41,26 @@ impl Stack {
         unsafe { libc::kill(self.pid(server), signal) };
     }
 
+    /// Holds up the threads of a server that have this name, and no others. Whether the system allows
+    /// that.
+    pub fn hold(&self, server: &str, name: &str, time: Duration) -> bool {
+        let tasks = format!("/proc/{}/task", self.pid(server));
+        let tasks = std::fs::read_dir(tasks).unwrap().map(Result::unwrap);
+        let threads: Vec<i32> = tasks
+            .filter(|task| {
+                let comm = std::fs::read_to_string(task.path().join("comm"));
+                comm.is_ok_and(|comm| comm.trim_end() == name)
+            })
+            .map(|task| task.file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        assert!(!threads.is_empty(), "{server} has no thread {name}");
+        let held: Vec<Held> = threads.into_iter().map_while(Held::new).collect();
+        if !held.is_empty() {
+            std::thread::sleep(time);
+        }
+        !held.is_empty()
+    }
+
     /// Kills a server, as a power cut does.
     pub fn kill(&self, server: &str) {
         let pid = self.pid(server);
@@ -61,5 +81,32 @@ impl Stack {
         }
         let output = command.arg("up").output().unwrap();
         assert!(output.status.success(), "{}", super::text(&output));
+    }
+}
+
+/// A thread of another process that is stopped by itself, until this is dropped: on the thread that
+/// made it.
+struct Held(i32);
+
+impl Held {
+    fn new(thread: i32) -> Option<Self> {
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: no memory of ours is named; the thread is one of a server that bin/stack started.
+        unsafe {
+            if libc::ptrace(libc::PTRACE_SEIZE, thread, nothing, nothing) < 0 {
+                return None;
+            }
+            libc::ptrace(libc::PTRACE_INTERRUPT, thread, nothing, nothing);
+            libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL);
+        }
+        Some(Self(thread))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: as above.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, nothing, nothing) };
     }
 }

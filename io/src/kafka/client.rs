@@ -3,16 +3,14 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString, c_void},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use kilter_engine::{Offset, Partition, wait::Waker};
 use rdkafka::{
     ClientContext, TopicPartitionList, bindings as ffi,
+    client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError as ClientError, RDKafkaErrorCode},
@@ -21,16 +19,30 @@ use rdkafka::{
 use super::{
     error::{KafkaError, failed},
     settings::KafkaSettings,
+    unanswered::REACH_AFTER,
 };
 
 /// The longest wait for a broker's answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a client says at most that all brokers are away.
+const AWAY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Tells a client of its brokers once more, which changes nothing for one that knows them.
+pub(super) fn remind<C: ClientContext>(client: &Client<C>, brokers: &str) {
+    // A name with a NUL was refused when the client was made.
+    let Ok(brokers) = CString::new(brokers) else {
+        return;
+    };
+    // SAFETY: client and text are alive; librdkafka copies the text.
+    unsafe { ffi::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
+}
+
 /// What librdkafka's threads say goes to the log of the program.
 #[derive(Debug, Default)]
 pub(super) struct Voice {
-    /// Whether brokers were away when something was last heard.
-    away: AtomicBool,
+    /// When it was told last that all brokers are away.
+    away: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl ClientContext for Voice {
@@ -53,9 +65,12 @@ impl ClientContext for Voice {
         if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        if code == Some(RDKafkaErrorCode::AllBrokersDown) && self.away.swap(true, Ordering::Relaxed)
-        {
-            return;
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            let mut told = self.away.lock();
+            if told.is_some_and(|told| told.elapsed() < AWAY_INTERVAL) {
+                return;
+            }
+            *told = Some(Instant::now());
         }
         tracing::warn!("Kafka: {error}: {reason}");
     }
@@ -133,9 +148,23 @@ impl CommandConsumer {
             .map_err(failed("make a consumer"))
     }
 
+    /// What it was made with.
+    pub(super) fn settings(&self) -> &KafkaSettings {
+        &self.settings
+    }
+
     /// How long brokers may be away.
     pub(super) fn outage_limit(&self) -> std::time::Duration {
         self.settings.outage_limit
+    }
+
+    /// Asks whether a broker is there, and tells this client of its brokers once more if none answers
+    /// soon.
+    pub(super) fn reach_out(&self) {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), REACH_AFTER);
+        if metadata.is_err() {
+            remind(self.consumer.client(), &self.settings.brokers);
+        }
     }
 
     /// Whether brokers tell a new client of the topic.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kilter_engine::{Offset, Partition};
@@ -16,9 +16,10 @@ use rdkafka::{
 };
 
 use super::{
-    client::Voice,
+    client::{Voice, remind},
     error::{KafkaError, failed},
     settings::KafkaSettings,
+    unanswered::{Reminder, Unanswered, are_led},
 };
 
 /// An event as it goes to the log.
@@ -105,8 +106,10 @@ impl ProducerContext for Answers {
 /// event that is not taken ends this producer, so that nothing behind it overtakes it.
 pub struct EventProducer {
     producer: BaseProducer<Answers>,
-    topic: String,
+    settings: KafkaSettings,
     handed: u64,
+    reminder: Reminder,
+    unanswered: Unanswered,
 }
 
 impl EventProducer {
@@ -125,8 +128,10 @@ impl EventProducer {
             .map_err(failed("make a producer"))?;
         Ok(Self {
             producer,
-            topic: settings.commands.clone(),
+            settings: settings.clone(),
             handed: 0,
+            reminder: Reminder::default(),
+            unanswered: Unanswered::default(),
         })
     }
 
@@ -145,7 +150,7 @@ impl EventProducer {
             .insert(header("eventId", event.event_id.as_bytes()))
             .insert(header("transactionId", event.transaction_id))
             .insert(header("issuedAt", issued_at.as_bytes()));
-        let record = BaseRecord::with_opaque_to(&self.topic, event.id as usize)
+        let record = BaseRecord::with_opaque_to(&self.settings.commands, event.id as usize)
             .key(event.key)
             .payload(event.payload)
             .headers(headers);
@@ -176,15 +181,27 @@ impl EventProducer {
         to.append(&mut self.producer.context().acknowledged.lock());
     }
 
-    /// The rows that were not taken, and why. If there are any, this producer is of no use any
-    /// more, and what it has in flight is unknown.
-    pub fn failures(&self) -> Vec<(u64, String)> {
+    /// The rows that were not taken, and why; no row has the id 0. If there are any, this producer is
+    /// of no use any more, and what it has in flight is unknown. Waits a few seconds for brokers if
+    /// they have not answered for long.
+    pub fn failures(&mut self) -> Vec<(u64, String)> {
         let mut failed = std::mem::take(&mut *self.producer.context().failed.lock());
-        if failed.is_empty()
-            && let Some((_, why)) = self.producer.client().fatal_error()
-        {
-            failed.push((0, why));
+        if failed.is_empty() {
+            let fatal = self.producer.client().fatal_error();
+            let why = fatal.map(|(_, why)| why).or_else(|| self.silence());
+            failed.extend(why.map(|why| (0, why)));
         }
         failed
+    }
+
+    /// Why nothing more is to be expected of the brokers, if that is so.
+    fn silence(&mut self) -> Option<String> {
+        let (now, handed) = (Instant::now(), self.handed);
+        let answered = self.producer.context().answered.load(Ordering::Relaxed);
+        if self.reminder.is_due(now, handed, answered) {
+            remind(self.producer.client(), &self.settings.brokers);
+        }
+        let are_there = || are_led(&self.settings, &[&self.settings.commands]);
+        self.unanswered.look(now, handed, answered, are_there)
     }
 }

@@ -1,6 +1,7 @@
 //! Results and dead letters to their topics, acknowledgements counted per epoch.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     ffi::{CString, c_void},
     sync::{
@@ -26,10 +27,12 @@ use rdkafka::{
 };
 
 use super::{
-    client::Voice,
+    client::{Voice, remind},
     dead_letter::{self, Names},
     error::{KafkaError, failed},
+    receipts::Receipts,
     settings::KafkaSettings,
+    unanswered::Reminder,
 };
 use crate::json::write_result;
 
@@ -54,6 +57,8 @@ pub struct KafkaSink {
     results: String,
     letter_max_bytes: usize,
     outage_limit: Duration,
+    brokers: String,
+    reminder: RefCell<Reminder>,
     line: Vec<u8>,
     letter: Vec<u8>,
     /// Epochs that have ended and are not durable, in order.
@@ -61,7 +66,6 @@ pub struct KafkaSink {
     /// Which counter the present epoch has.
     counter: usize,
     durable: Option<EpochNumber>,
-    published: Arc<Published>,
     _waker: Option<Box<Waker>>,
 }
 
@@ -123,19 +127,10 @@ impl Drop for TopicHandle {
     }
 }
 
-/// What was published, for whoever watches. Relaxed: numbers to show.
-#[derive(Debug, Default)]
-pub struct Published {
-    /// Results.
-    pub results: AtomicU64,
-    /// Dead letters.
-    pub dead_letters: AtomicU64,
-}
-
 /// Counts answers, called from within `poll`.
-#[derive(Default)]
 struct Deliveries {
     voice: Voice,
+    receipts: Arc<Receipts>,
     outstanding: [AtomicU64; EPOCHS],
     failure: Mutex<Option<(bool, String)>>,
 }
@@ -163,6 +158,7 @@ impl ProducerContext for Deliveries {
             Ok(_) => {
                 // Relaxed: only the polling thread, which sent it, counts.
                 self.outstanding[opaque >> 1].fetch_sub(1, Ordering::Relaxed);
+                self.receipts.acknowledged();
             }
             Err((error, message)) => {
                 let mut failure = self.failure.lock();
@@ -178,7 +174,8 @@ impl ProducerContext for Deliveries {
 
 impl KafkaSink {
     /// A producer of its own. `letter_topic_max_bytes` is the largest record that the dead-letter
-    /// topic takes. `publisher` is woken when answers have come in.
+    /// topic takes. `publisher` is woken when answers have come in. Whoever keeps `receipts`, too,
+    /// can find that none will come any more.
     ///
     /// # Errors
     ///
@@ -187,6 +184,7 @@ impl KafkaSink {
         settings: &KafkaSettings,
         letter_topic_max_bytes: usize,
         publisher: Option<Waker>,
+        receipts: Arc<Receipts>,
     ) -> Result<Self, KafkaError> {
         settings.check()?;
         let mut config = settings.producer();
@@ -198,8 +196,14 @@ impl KafkaSink {
                 (letter_topic_max_bytes.clamp(1_000_000, 100_000_000)).to_string(),
             );
         }
+        let deliveries = Deliveries {
+            voice: Voice::default(),
+            receipts,
+            outstanding: Default::default(),
+            failure: Mutex::default(),
+        };
         let producer: BaseProducer<Deliveries> =
-            BaseProducer::from_config_and_context(&config, Deliveries::default())
+            BaseProducer::from_config_and_context(&config, deliveries)
                 .map_err(failed("make a producer"))?;
         let waker = publisher.map(Box::new);
         if let Some(waker) = &waker {
@@ -226,19 +230,15 @@ impl KafkaSink {
                 .saturating_sub(LETTER_MARGIN_BYTES)
                 .max(LETTER_MARGIN_BYTES),
             outage_limit: settings.outage_limit,
+            brokers: settings.brokers.clone(),
+            reminder: RefCell::default(),
             line: Vec::new(),
             letter: Vec::new(),
             ended: VecDeque::new(),
             counter: 0,
             durable: None,
-            published: Arc::default(),
             _waker: waker,
         })
-    }
-
-    /// What was published so far.
-    pub fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published)
     }
 
     fn publish_letter(&mut self, letter: &DeadLetter) -> Result<(), KafkaError> {
@@ -253,15 +253,35 @@ impl KafkaSink {
         if kilter_engine::headers::Headers(&letter.headers).has_no_key() {
             record.key = None;
         }
-        let sent = send(&self.producer, record, self.outage_limit);
+        let sent = self.send_letter(record);
         self.letter = bytes;
-        sent.map_err(|why| KafkaError::NotAcknowledged {
-            what: "a dead letter",
-            topic: self.names.dead_letters.clone(),
-            why,
-        })?;
-        self.count(true);
+        sent?;
+        self.count();
         Ok(())
+    }
+
+    /// Hands a letter to the producer; while its queue is full, waits for answers, up to the limit.
+    /// Counting comes after: answers are looked at by this thread only, in `poll`, and a full queue
+    /// holds nothing of what was not handed over.
+    fn send_letter(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), KafkaError> {
+        let mut record = record;
+        let mut since: Option<Instant> = None;
+        loop {
+            let Err((error, same)) = self.producer.send(record) else {
+                return Ok(());
+            };
+            let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+            let since = *since.get_or_insert_with(Instant::now);
+            if !full || since.elapsed() >= self.outage_limit {
+                return Err(KafkaError::NotAcknowledged {
+                    what: "a dead letter",
+                    topic: self.names.dead_letters.clone(),
+                    why: error.to_string(),
+                });
+            }
+            record = same;
+            self.listen(FULL_PAUSE)?;
+        }
     }
 
     fn publish_result(&mut self, result: &ResultRecord) -> Result<(), KafkaError> {
@@ -282,20 +302,30 @@ impl KafkaSink {
                     why: error.to_string(),
                 });
             }
-            self.producer.poll(FULL_PAUSE);
+            self.listen(FULL_PAUSE)?;
         }
-        self.count(false);
+        self.count();
         Ok(())
     }
 
-    fn count(&self, is_letter: bool) {
-        self.producer.context().outstanding[self.counter].fetch_add(1, Ordering::Relaxed);
-        let published = if is_letter {
-            &self.published.dead_letters
-        } else {
-            &self.published.results
-        };
-        published.fetch_add(1, Ordering::Relaxed);
+    fn count(&self) {
+        let context = self.producer.context();
+        context.outstanding[self.counter].fetch_add(1, Ordering::Relaxed);
+        context.receipts.handed();
+    }
+
+    /// Lets answers come in, waiting at most so long for the first.
+    fn listen(&self, wait: Duration) -> Result<(), KafkaError> {
+        self.producer.poll(wait);
+        let (handed, acknowledged) = self.producer.context().receipts.counts();
+        if handed > acknowledged {
+            let now = Instant::now();
+            let mut reminder = self.reminder.borrow_mut();
+            if reminder.is_due(now, handed, acknowledged) {
+                remind(self.producer.client(), &self.brokers);
+            }
+        }
+        self.heed_failures()
     }
 
     fn heed_failures(&self) -> Result<(), KafkaError> {
@@ -311,42 +341,14 @@ impl KafkaSink {
                 why,
             });
         }
-        match self.producer.client().fatal_error() {
-            Some((code, why)) => Err(KafkaError::Client {
+        let fatal = self.producer.client().fatal_error();
+        let fatal = fatal.map(|(code, why)| format!("{code}: {why}"));
+        match fatal.or_else(|| self.producer.context().receipts.lost()) {
+            Some(why) => Err(KafkaError::Client {
                 what: "produce any more",
-                why: format!("{code}: {why}"),
+                why,
             }),
             None => Ok(()),
-        }
-    }
-}
-
-/// Hands a record to the producer; while its queue is full, waits for answers, up to the limit.
-/// Counting comes after: answers are looked at by this thread only, in `poll`, and a full queue
-/// holds nothing of what was not handed over.
-fn send<K, P>(
-    producer: &BaseProducer<Deliveries>,
-    record: BaseRecord<'_, K, P, usize>,
-    limit: Duration,
-) -> Result<(), String>
-where
-    K: rdkafka::message::ToBytes + ?Sized,
-    P: rdkafka::message::ToBytes + ?Sized,
-{
-    let mut record = record;
-    let mut since: Option<Instant> = None;
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((error, same)) => {
-                let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
-                let since = *since.get_or_insert_with(Instant::now);
-                if !full || since.elapsed() >= limit {
-                    return Err(error.to_string());
-                }
-                record = same;
-                producer.poll(FULL_PAUSE);
-            }
         }
     }
 }
@@ -376,8 +378,7 @@ impl ResultSink for KafkaSink {
     }
 
     fn durable(&mut self) -> Result<Option<EpochNumber>, KafkaError> {
-        self.producer.poll(Duration::ZERO);
-        self.heed_failures()?;
+        self.listen(Duration::ZERO)?;
         while let Some(epoch) = self.ended.front() {
             let counter = (self.counter + EPOCHS - self.ended.len()) % EPOCHS;
             if self.producer.context().outstanding[counter].load(Ordering::Relaxed) > 0 {

@@ -8,7 +8,9 @@ use std::{
 use kilter_engine::{Offset, Partition};
 use parking_lot::Mutex;
 
-use super::{client::CommandConsumer, error::KafkaError, identity::LogIdentity};
+use super::{
+    client::CommandConsumer, error::KafkaError, identity::LogIdentity, receipts::Receipts,
+};
 
 /// How long a client may hear of no broker before another one is tried in its place.
 const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -22,6 +24,7 @@ pub struct LogWatch {
     consumer: Arc<CommandConsumer>,
     identity: LogIdentity,
     verdict: Arc<Mutex<Option<KafkaError>>>,
+    receipts: Arc<Receipts>,
     /// Since when no broker answers.
     away: Mutex<Option<Instant>>,
     stall: Mutex<Stall>,
@@ -29,16 +32,18 @@ pub struct LogWatch {
 
 impl LogWatch {
     /// A watcher over the log of this identity. What it finds wrong it leaves in `verdict`, where
-    /// [`KafkaLog`](super::KafkaLog) meets it.
+    /// [`KafkaLog`](super::KafkaLog) meets it; what it finds of results, in their `receipts`.
     pub fn new(
         consumer: Arc<CommandConsumer>,
         identity: LogIdentity,
         verdict: Arc<Mutex<Option<KafkaError>>>,
+        receipts: Arc<Receipts>,
     ) -> Self {
         Self {
             consumer,
             identity,
             verdict,
+            receipts,
             away: Mutex::new(None),
             stall: Mutex::default(),
         }
@@ -48,6 +53,8 @@ impl LogWatch {
     /// long as an outage may last. A client that has lost its brokers for good is of no use sooner:
     /// librdkafka 2.12 does so when the only broker leaves the cluster for a moment.
     pub fn check(&self) {
+        self.consumer.reach_out();
+        self.receipts.look(self.consumer.settings());
         let found = match self.consumer.identity() {
             Ok(found) => found,
             Err(KafkaError::NoTopic { topic }) => {
