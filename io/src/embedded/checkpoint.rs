@@ -28,6 +28,8 @@ pub(super) const BEGIN_PAGES: u32 = 15_000;
 const WAIT_TIMES: u32 = 4;
 /// How long at most; then it grows further.
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
+/// What SQLite writes before each page.
+const FRAME_HEADER_BYTES: u32 = 24;
 /// How few may be left for a commit to take in, as a part of those it begins with.
 const LEFT_PART: u32 = 30;
 /// How often the thread goes over what was added meanwhile.
@@ -83,6 +85,16 @@ impl Checkpointer {
             changed: Condvar::new(),
             pages: AtomicU32::new(0),
         });
+        // As long as it may get: cut at less, it would be cut by a commit, each time it begins anew, and
+        // then grow again, which costs the file system more than to be written over.
+        let page: u32 = db
+            .connection
+            .pragma_query_value(None, "page_size", |row| row.get(0))
+            .map_err(&failed)?;
+        let longest = u64::from(WAIT_TIMES * begin_pages) * u64::from(page + FRAME_HEADER_BYTES);
+        db.connection
+            .pragma_update_and_check(None, "journal_size_limit", longest as i64, |_| Ok(()))
+            .map_err(&failed)?;
         let (begin, begun) = sync_channel(1);
         let theirs = Arc::clone(&shared);
         let thread = Builder::new()
