@@ -25,8 +25,10 @@ impl DeferredWaker {
     /// To be called after something was put into the thread's inputs; [`DeferredWaker::flush`] has to
     /// follow, or the thread may sleep over it for as long as it parks.
     pub fn defer(&self) {
-        // Release: whoever takes the mark wakes for what was put before it, too.
-        self.is_due.store(true, Ordering::Release);
+        // Release: whoever takes the mark wakes for what was put before it, too. A swap, though the old
+        // value is of no interest: a store would end the release sequence of a mark that was set before
+        // by another thread, and whoever takes this one might wake without that thread's work.
+        self.is_due.swap(true, Ordering::Release);
     }
 
     /// Wakes the thread if something was put since the last time. A load while nothing was.
