@@ -38,6 +38,12 @@ pub(super) fn remind<C: ClientContext>(client: &Client<C>, brokers: &str) {
     unsafe { ffi::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
 }
 
+/// A client of these brokers that asks and reads, apart from all others.
+pub(super) fn another(settings: &KafkaSettings) -> Result<BaseConsumer<Voice>, KafkaError> {
+    BaseConsumer::from_config_and_context(&settings.consumer(), Voice::default())
+        .map_err(failed("make a consumer"))
+}
+
 /// What librdkafka's threads say goes to the log of the program.
 #[derive(Debug, Default)]
 pub(super) struct Voice {
@@ -125,11 +131,8 @@ impl CommandConsumer {
     /// When a property is refused.
     pub fn new(settings: &KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         settings.check()?;
-        let consumer =
-            BaseConsumer::from_config_and_context(&settings.consumer(), Voice::default())
-                .map_err(failed("make a consumer"))?;
         Ok(Arc::new(Self {
-            consumer,
+            consumer: another(settings)?,
             topic: settings.commands.clone(),
             settings: settings.clone(),
             topic_c: CString::new(settings.commands.as_str())
@@ -144,8 +147,7 @@ impl CommandConsumer {
     /// librdkafka's own threads (2.12: an assertion on `rktp_started`), so what is read apart is
     /// read by a client of its own.
     pub(super) fn another(&self) -> Result<BaseConsumer<Voice>, KafkaError> {
-        BaseConsumer::from_config_and_context(&self.settings.consumer(), Voice::default())
-            .map_err(failed("make a consumer"))
+        another(&self.settings)
     }
 
     /// What it was made with.

@@ -205,3 +205,39 @@ impl EventProducer {
         self.unanswered.look(now, handed, answered, are_there)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[test]
+    fn one_that_has_no_broker_is_told_where_they_are() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("commands", 1, 1).unwrap();
+        let mut settings = KafkaSettings::new("127.0.0.1:1");
+        settings.commands = "commands".into();
+        let mut producer = EventProducer::new(&settings, 10).unwrap();
+        let event = Event {
+            id: 7,
+            event_id: "e",
+            key: b"ann",
+            transaction_id: b"t",
+            issued_at_ms: 1,
+            payload: "{}",
+        };
+        producer.produce(&event).unwrap();
+        // All that it knows by itself is an address where nobody is.
+        producer.settings.brokers = cluster.bootstrap_servers();
+        let since = Instant::now();
+        while producer.in_flight() > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "it was not told");
+            producer.poll(Duration::from_millis(50));
+            assert_eq!(producer.failures(), []);
+        }
+        let mut acknowledged = Vec::new();
+        producer.acknowledged(&mut acknowledged);
+        assert_eq!(acknowledged.iter().map(|it| it.id).collect::<Vec<_>>(), [7]);
+    }
+}

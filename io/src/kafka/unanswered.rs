@@ -4,12 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::{
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
-};
+use rdkafka::consumer::Consumer;
 
-use super::{client::Voice, settings::KafkaSettings};
+use super::{client::another, settings::KafkaSettings};
 
 /// How long nothing may be answered before a client is told of its brokers again, and how often.
 pub(super) const REACH_AFTER: Duration = Duration::from_secs(2);
@@ -114,11 +111,9 @@ impl Unanswered {
 /// Whether brokers tell a new client of leaders for all of these topics, with every replica in sync:
 /// then nothing but the client keeps a record from being taken.
 pub(super) fn are_led(settings: &KafkaSettings, topics: &[&str]) -> bool {
-    let client: BaseConsumer<Voice> =
-        match BaseConsumer::from_config_and_context(&settings.consumer(), Voice::default()) {
-            Ok(client) => client,
-            Err(_) => return false,
-        };
+    let Ok(client) = another(settings) else {
+        return false;
+    };
     topics.iter().all(|topic| {
         let found = client.fetch_metadata(Some(topic), ASK_TIMEOUT);
         found.is_ok_and(|found| {
