@@ -192,6 +192,24 @@ mod tests {
     use crate::embedded::connection::Pages;
 
     #[test]
+    fn a_write_ahead_log_in_use_is_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.db");
+        let mut db = Db::write(&path, Pages::LOG).unwrap();
+        let checkpointer = Checkpointer::follow(&mut db, &path, BEGIN_PAGES).unwrap();
+        let limit: i64 = db
+            .connection
+            .pragma_query_value(None, "journal_size_limit", |row| row.get(0))
+            .unwrap();
+        assert!(
+            limit > i64::from(WAIT_TIMES * BEGIN_PAGES) * 4096,
+            "{limit}"
+        );
+        drop(db);
+        drop(checkpointer);
+    }
+
+    #[test]
     fn the_write_ahead_log_begins_anew_and_everything_is_in_the_file() {
         const BEGIN: u32 = 100;
         const COMMITS: i64 = 2000;
