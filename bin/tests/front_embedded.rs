@@ -9,7 +9,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Stdio,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -183,9 +183,7 @@ fn accepted_survives_thirty_kills() {
     const CLIENTS: u64 = 4;
     const USERS: u64 = 4;
     let place = Place::new();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = now.unwrap().as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let mut random = Random(seed);
     let env = [("HMAC_SECRET", SECRET)];
     let mut node = serve(&place, &env);

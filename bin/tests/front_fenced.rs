@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use support::{
@@ -54,9 +54,7 @@ fn a_broker_that_leaves_its_cluster_and_comes_back_is_found_again() {
         return;
     };
     servers.init();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = now.unwrap().as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let opens = servers.produce((1..=CLIENTS * USERS).map(support::open));
     let mut clients = Clients::new(CLIENTS, USERS, seed);
     let mut node = None;

@@ -7,7 +7,7 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use mysql::prelude::Queryable;
@@ -80,9 +80,7 @@ fn whatever_is_killed_each_request_counts_once() {
     };
     stack.up();
     servers.init();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = now.unwrap().as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let mut random = Random(seed);
     let accounts = CLIENTS * USERS;
     servers.produce((1..=accounts).map(support::open));

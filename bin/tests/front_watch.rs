@@ -3,10 +3,7 @@
 
 mod support;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use support::{
@@ -88,9 +85,7 @@ fn a_backlog_is_seen_whole_from_any_position_on() {
 
     let all = watch(&rest, &BTreeMap::new(), published.len());
     check(&all, &published, &BTreeMap::new());
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut random = Random(seed.as_nanos() as u64);
-    println!("seed {}", random.0);
+    let mut random = Random(support::seed());
     for _ in 0..4 {
         let taken = random.below(all.len() as u64 - 1) as usize;
         let after: BTreeMap<u64, u64> = all[..taken].iter().map(place).collect();

@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     process::Stdio,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use support::{Killed, Place, command, open};
@@ -43,11 +43,7 @@ fn fifty_kills_change_nothing() {
     let place = Place::new();
     let file = place.file("commands.jsonl", lines());
     let results = place.path("results.jsonl");
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let mut random = seed;
     let mut kills = 0;
     for round in 0..10 * KILLS {

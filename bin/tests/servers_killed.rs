@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use support::{
     servers::{Servers, mixture},
@@ -21,11 +21,7 @@ fn thirty_kills_change_nothing() {
         return;
     };
     servers.init();
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let mut random = seed;
     let mut below = |bound: u64| {
         random = random

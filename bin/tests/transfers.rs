@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     process::Stdio,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use support::{Killed, Place, command, open, text};
@@ -271,11 +271,7 @@ fn thirty_kills_lose_no_leg() {
         transfer(&format!("t-{n}"), from, to, to, &amount)
     });
     let file = place.file("commands.jsonl", opens.chain(deposits).chain(transfers));
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64;
-    println!("seed {seed}");
+    let seed = support::seed();
     let mut random = seed;
     let mut kills = 0;
     while kills < KILLS {

@@ -14,11 +14,19 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// The longest that anything here may take.
 pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A seed that is another one each time, and said, so that what it gave can be had again.
+pub fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = now.unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    seed
+}
 
 /// A directory for one test.
 pub struct Place {
