@@ -19,7 +19,6 @@ use rdkafka::{
 use super::{
     error::{KafkaError, failed},
     settings::KafkaSettings,
-    unanswered::REACH_AFTER,
 };
 
 /// The longest wait for a broker's answer.
@@ -158,15 +157,6 @@ impl CommandConsumer {
     /// How long brokers may be away.
     pub(super) fn outage_limit(&self) -> std::time::Duration {
         self.settings.outage_limit
-    }
-
-    /// Asks whether a broker is there, and tells this client of its brokers once more if none answers
-    /// soon.
-    pub(super) fn reach_out(&self) {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), REACH_AFTER);
-        if metadata.is_err() {
-            remind(self.consumer.client(), &self.settings.brokers);
-        }
     }
 
     /// Whether brokers tell a new client of the topic.

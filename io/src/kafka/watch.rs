@@ -7,9 +7,14 @@ use std::{
 
 use kilter_engine::{Offset, Partition};
 use parking_lot::Mutex;
+use rdkafka::consumer::Consumer;
 
 use super::{
-    client::CommandConsumer, error::KafkaError, identity::LogIdentity, receipts::Receipts,
+    client::{CommandConsumer, remind},
+    error::KafkaError,
+    identity::LogIdentity,
+    receipts::Receipts,
+    unanswered::REACH_AFTER,
 };
 
 /// How long a client may hear of no broker before another one is tried in its place.
@@ -53,7 +58,7 @@ impl LogWatch {
     /// long as an outage may last. A client that has lost its brokers for good is of no use sooner:
     /// librdkafka 2.12 does so when the only broker leaves the cluster for a moment.
     pub fn check(&self) {
-        self.consumer.reach_out();
+        self.reach_out();
         self.receipts.look(self.consumer.settings());
         let found = match self.consumer.identity() {
             Ok(found) => found,
@@ -88,6 +93,17 @@ impl LogWatch {
                 what: "read the log any more",
                 why,
             });
+        }
+    }
+
+    /// Asks whether a broker is there, and tells the consumer of its brokers once more if none answers
+    /// soon.
+    fn reach_out(&self) {
+        let CommandConsumer {
+            consumer, topic, ..
+        } = &*self.consumer;
+        if consumer.fetch_metadata(Some(topic), REACH_AFTER).is_err() {
+            remind(consumer.client(), &self.consumer.settings().brokers);
         }
     }
 
