@@ -9,8 +9,9 @@
 //! | [`OutboxCounters`] | what an operator looks at |
 //!
 //! With servers, one thread takes what waits, writes it to `outbox_events` in one transaction,
-//! answers, and only then produces to Kafka; what is acknowledged is marked SENT off that path. A
-//! relay resends what stayed behind, in order per user, and issues anew what expired. Embedded, the
+//! answers, and only then produces to Kafka; what is acknowledged is marked SENT off that path. What may
+//! not go yet waits there, as long as its process lives. A relay resends what stayed behind, in order
+//! per user, and issues anew what expired. Embedded, the
 //! transaction that makes a command durable appends it to the log, so that there is nothing to
 //! relay.
 //!
@@ -26,6 +27,7 @@ mod embedded;
 pub(crate) mod event;
 mod guard;
 mod handover;
+mod hands;
 mod heard;
 pub(crate) mod legs;
 mod lookup;
@@ -40,6 +42,7 @@ pub use door::{Door, DoorLimits, Intake, Submitted, door};
 pub use embedded::{EmbeddedAcceptor, embedded_door};
 pub use event::{Asked, NewEvent};
 pub use guard::LogGuard;
+pub use hands::Hands;
 pub use legs::{FlyingLeg, LegProgress, NotResent};
 pub use lookup::{LegState, Lookup, LookupError, Outcome, Status, TransactionState};
 pub use relay::Relay;

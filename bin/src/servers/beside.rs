@@ -13,7 +13,7 @@ use kilter_engine::wait::{WaitStrategy, waiter};
 use kilter_io::{
     api::{Health, Keys, Parts, Pool},
     clock::SystemClock,
-    outbox::{LogGuard, OutboxCounters, OutboxSettings, Relay, mysql_door},
+    outbox::{Hands, LogGuard, OutboxCounters, OutboxSettings, Relay, mysql_door},
 };
 use parking_lot::Mutex;
 
@@ -105,9 +105,12 @@ impl<'a> Beside<'a> {
         };
         let leading = Arc::new(Leading::default());
         let awaited = Awaited::default();
-        let front = match roles.api {
-            true => Some(open(&start, &leading, &awaited)?),
-            false => None,
+        let (front, hands) = match roles.api {
+            true => {
+                let (front, hands) = open(&start, &leading, &awaited)?;
+                (Some(front), hands)
+            }
+            false => (None, Hands::default()),
         };
         let feed = match cache.offers() {
             // A node that leads offers what it commits by itself.
@@ -138,7 +141,7 @@ impl<'a> Beside<'a> {
             false => counters,
         };
         let relay = match (&counters, roles.relay) {
-            (Some(counters), true) => Some(Relaying::start(&start, Arc::clone(counters))?),
+            (Some(counters), true) => Some(Relaying::start(&start, hands, Arc::clone(counters))?),
             _ => None,
         };
         Ok(Self {
@@ -236,11 +239,15 @@ impl<'a> Beside<'a> {
 }
 
 impl Relaying {
-    fn start(start: &BesideStart<'_>, counters: Arc<OutboxCounters>) -> anyhow::Result<Self> {
+    fn start(
+        start: &BesideStart<'_>,
+        hands: Hands,
+        counters: Arc<OutboxCounters>,
+    ) -> anyhow::Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let settings = outbox_settings(start.config, start.partitions);
         let clock = SystemClock::new();
-        let relay = Relay::new(settings, counters, Arc::clone(&stop), clock)?;
+        let relay = Relay::new(settings, hands, counters, Arc::clone(&stop), clock)?;
         let mut threads = Threads::new();
         threads.spawn(relay, waiter(WaitStrategy::Park), None)?;
         Ok(Self { threads, stop })
@@ -265,12 +272,12 @@ impl Relaying {
     }
 }
 
-/// Opens the front door.
+/// Opens the front door; what it has in hands is not the relay's.
 fn open(
     start: &BesideStart<'_>,
     leading: &Arc<Leading>,
     awaited: &Awaited,
-) -> anyhow::Result<FrontDoor> {
+) -> anyhow::Result<(FrontDoor, Hands)> {
     let config = start.config;
     let api = &config.api;
     let readers = (0..api.read_threads)
@@ -288,6 +295,7 @@ fn open(
         accepts.1.clone(),
         sends.1.clone(),
     )?;
+    let hands = sender.hands();
     let mut threads = Threads::new();
     threads.spawn(acceptor, accepts, None)?;
     threads.spawn(sender, sends, None)?;
@@ -317,7 +325,8 @@ fn open(
         awaited: awaited.clone(),
         end_watching: Box::new(move || watching.stop()),
     };
-    FrontDoor::open(api, start.keys.clone(), parts, behind)
+    let front = FrontDoor::open(api, start.keys.clone(), parts, behind)?;
+    Ok((front, hands))
 }
 
 /// How the outbox of this configuration behaves.

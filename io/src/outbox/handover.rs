@@ -5,10 +5,11 @@ use std::{collections::VecDeque, sync::Arc};
 use kilter_engine::wait::Waker;
 use parking_lot::Mutex;
 
+use super::hands::Hands;
 use crate::mysql::outbox::Made;
 
 /// The most rows that wait; past it nothing more is accepted.
-const ROWS_MAX: usize = 20_000;
+const ROWS_MAX: usize = 2_000;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -22,6 +23,7 @@ struct Waiting {
 #[derive(Clone, Debug)]
 pub(super) struct Handover {
     waiting: Arc<Mutex<Waiting>>,
+    hands: Hands,
     waker: Waker,
 }
 
@@ -30,8 +32,14 @@ impl Handover {
     pub(super) fn new(waker: Waker) -> Self {
         Self {
             waiting: Arc::default(),
+            hands: Hands::default(),
             waker,
         }
+    }
+
+    /// Has what is put in, until whoever takes is done with it.
+    pub(super) fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     /// Whether whoever accepts has to wait.
@@ -43,6 +51,8 @@ impl Handover {
         if batch.is_empty() {
             return;
         }
+        self.hands
+            .take(batch.iter().map(|made| made.event_id.as_str()));
         let mut waiting = self.waiting.lock();
         waiting.rows += batch.len();
         waiting.batches.push_back(batch);

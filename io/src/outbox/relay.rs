@@ -19,7 +19,7 @@ use std::{
 
 use kilter_engine::{agent::Agent, clock::Clock};
 
-use super::{OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, heard::Heard};
+use super::{Hands, OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, heard::Heard};
 use crate::{
     kafka::{Acknowledged, EventProducer},
     mysql::{
@@ -89,6 +89,7 @@ impl Every {
 /// Resends. One a process; the leases share the ranges among processes.
 pub struct Relay<C> {
     settings: OutboxSettings,
+    hands: Hands,
     counters: Arc<OutboxCounters>,
     stop: Arc<AtomicBool>,
     producer: EventProducer,
@@ -120,13 +121,15 @@ pub struct Relay<C> {
 }
 
 impl<C: Clock> Relay<C> {
-    /// A relay under a name of its own. It ends when `stop` is set.
+    /// A relay under a name of its own. It ends when `stop` is set, and leaves alone what the door of
+    /// its process has in `hands`.
     ///
     /// # Errors
     ///
     /// When a property of the log's client is refused.
     pub fn new(
         settings: OutboxSettings,
+        hands: Hands,
         counters: Arc<OutboxCounters>,
         stop: Arc<AtomicBool>,
         clock: C,
@@ -163,6 +166,7 @@ impl<C: Clock> Relay<C> {
             pause: PAUSE_FIRST,
             pause_until: Instant::now(),
             settings,
+            hands,
             counters,
             stop,
             clock,

@@ -10,7 +10,7 @@ use kilter_engine::{agent::Agent, clock::Clock, key_hash};
 
 use super::{
     OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, handover::Handover,
-    heard::Heard,
+    hands::Hands, heard::Heard,
 };
 use crate::{
     kafka::{Acknowledged, Event, EventProducer},
@@ -31,8 +31,19 @@ const MARK_MAX: usize = 1000;
 /// meanwhile. Who comes alone does not wait.
 const SEND_INTERVAL: Duration = Duration::from_millis(1);
 
+/// So many events may be under way, as multiples of a batch, while the log acknowledges: a look reads
+/// them all, so that more of them slow down whatever comes behind. Past it, whoever accepts has to wait.
+const UNDER_WAY_BATCHES: usize = 2;
+
+/// When nothing was acknowledged for so long, nobody waits for the log.
+const STALL: Duration = Duration::from_millis(250);
+
 /// Foreign rows that a look has room for.
 const LOOK_MARGIN: usize = 1000;
+
+/// The first and the longest time between two looks for rows that nothing new came with.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(5);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
 
 /// How long acknowledgements are waited for at the end.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -43,21 +54,46 @@ const STORE_PAUSE: Duration = Duration::from_millis(100);
 /// How often the windows in force are read.
 const WINDOW_INTERVAL: Duration = Duration::from_secs(60);
 
+/// An event that was handed to the producer and is not marked.
+#[derive(Debug)]
+struct Own {
+    event_id: String,
+    issued_at_ms: i64,
+}
+
+/// What a look showed of a row that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Nothing: it has been sent.
+    Not,
+    /// It stays.
+    Stays,
+    /// It went to the producer.
+    Handed,
+}
+
 /// Produces. It may lose everything it has any time: the relay finds in the store what is left.
 pub struct Sender<C> {
     settings: OutboxSettings,
     handover: Handover,
+    hands: Hands,
     counters: Arc<OutboxCounters>,
     producer: EventProducer,
     db: Option<Db>,
     window: Option<(Window, Instant)>,
     /// The log generation for which this process produces, once it is read; never another one.
     heard: Option<Heard>,
-    /// Rows that were handed to the producer and are not marked, with their issue's time.
-    own: HashMap<u64, i64>,
+    /// By their rows.
+    own: HashMap<u64, Own>,
+    /// What could not be handed over yet: something older stands before it, or there is no room.
+    waiting: Vec<Made>,
     acknowledged: Vec<Acknowledged>,
+    /// When something was acknowledged last, or nothing was under way.
+    moved: Instant,
     /// When the last look began.
     looked: Option<Instant>,
+    /// When what waits is looked for again, and the pause before it.
+    look_again: (Instant, Duration),
     /// Since when acknowledgements wait to be marked.
     since: Option<Instant>,
     /// The store failed; nothing is marked before.
@@ -75,6 +111,7 @@ impl<C: Clock> Sender<C> {
         clock: C,
     ) -> Result<Self, OutboxError> {
         Ok(Self {
+            hands: handover.hands().clone(),
             producer: EventProducer::new(&settings.kafka, settings.in_flight_max)?,
             settings,
             handover,
@@ -83,14 +120,22 @@ impl<C: Clock> Sender<C> {
             window: None,
             heard: None,
             own: HashMap::new(),
+            waiting: Vec::new(),
             acknowledged: Vec::new(),
+            moved: Instant::now(),
             looked: None,
+            look_again: (Instant::now(), LOOK_AGAIN_FIRST),
             since: None,
             pause_until: None,
             end: None,
             clock,
             done: false,
         })
+    }
+
+    /// What this process brings to the log, for a relay in it.
+    pub fn hands(&self) -> Hands {
+        self.hands.clone()
     }
 
     /// Lets answers come in. A producer that failed is replaced, and what it had is the relay's.
@@ -101,13 +146,19 @@ impl<C: Clock> Sender<C> {
         if let Some(heard) = &mut self.heard {
             heard.take(&self.acknowledged[before..])?;
         }
+        if self.acknowledged.len() > before || self.own.is_empty() {
+            self.moved = Instant::now();
+        }
         if before == 0 && !self.acknowledged.is_empty() {
             self.since = Some(Instant::now());
         }
         if let Some((_, why)) = self.producer.failures().first() {
             tracing::warn!("the producer begins anew, its events are left to the relay: {why}");
             let known: HashSet<u64> = self.acknowledged.iter().map(|ack| ack.id).collect();
-            self.own.retain(|id, _| known.contains(id));
+            let lost = self.own.extract_if(|id, _| !known.contains(id));
+            let lost: Vec<Own> = lost.map(|(_, own)| own).collect();
+            self.hands
+                .leave(lost.iter().map(|own| own.event_id.as_str()));
             self.producer = EventProducer::new(&self.settings.kafka, self.settings.in_flight_max)?;
         }
         Ok(())
@@ -150,6 +201,10 @@ impl<C: Clock> Sender<C> {
     /// What was accepted, if anything was: of several batches together, when they come one close upon
     /// the other.
     fn gather(&mut self) -> Vec<Made> {
+        let most = self.settings.batch_max;
+        if self.own.len() >= UNDER_WAY_BATCHES * most && self.moved.elapsed() < STALL {
+            return Vec::new();
+        }
         let Some(mut batch) = self.handover.take() else {
             return Vec::new();
         };
@@ -157,22 +212,47 @@ impl<C: Clock> Sender<C> {
             // Acknowledgements wait as well: no longer than this.
             std::thread::sleep(SEND_INTERVAL.saturating_sub(looked.elapsed()));
         }
-        let most = self.settings.batch_max;
         while let Some(more) = self.handover.take_up_to(most.saturating_sub(batch.len())) {
             batch.extend(more);
         }
-        self.looked = Some(Instant::now());
         batch
     }
 
-    /// Produces a batch, except what older rows of the same user that are not ours stand before.
-    fn send(&mut self, batch: &[Made]) -> Result<(), OutboxError> {
-        let hashes: HashSet<u64> = batch
-            .iter()
-            .map(|made| key_hash(made.user.as_bytes()))
-            .collect();
+    /// Produces what is new, and now and then what waits, except what older rows of the same user that
+    /// are not ours stand before. Returns how many rows went.
+    fn send(&mut self, mut new: Vec<Made>) -> Result<usize, OutboxError> {
+        let mut handed = 0;
+        let (at, pause) = self.look_again;
+        let has_room = self.own.len() < self.settings.in_flight_max;
+        let looks_again = has_room && !self.waiting.is_empty() && at <= Instant::now();
+        if looks_again {
+            // They were there before.
+            self.waiting.append(&mut new);
+            new = std::mem::take(&mut self.waiting);
+        }
+        if !has_room {
+            self.waiting.append(&mut new);
+        } else if !new.is_empty() {
+            self.looked = Some(Instant::now());
+            handed = self.look(new)?;
+        }
+        if looks_again {
+            let pause = match handed {
+                0 => (pause * 2).min(LOOK_AGAIN_MAX),
+                _ => LOOK_AGAIN_FIRST,
+            };
+            self.look_again = (Instant::now() + pause, pause);
+        }
+        self.give_up();
+        Ok(handed)
+    }
+
+    /// Produces those of these rows that may be; the others wait.
+    fn look(&mut self, rows: Vec<Made>) -> Result<usize, OutboxError> {
+        let users = rows.iter().map(|made| made.user.as_bytes());
+        let hashes: HashSet<u64> = users.map(key_hash).collect();
         let hashes: Vec<u64> = hashes.into_iter().collect();
-        let most = self.own.len() + batch.len() + LOOK_MARGIN;
+        let most = self.own.len() + self.waiting.len() + rows.len() + LOOK_MARGIN;
         let unsent = self.with_store(|this, db| {
             if this.heard.is_none() {
                 let kafka = &this.settings.kafka;
@@ -180,54 +260,104 @@ impl<C: Clock> Sender<C> {
             }
             look(db, &hashes, most)
         })?;
-        let produced = match &unsent {
-            Some(unsent) => self.produce(batch, unsent),
-            None => 0,
+        let Some(unsent) = unsent else {
+            self.waiting.extend(rows);
+            return Ok(0);
         };
-        let left = batch.len() as u64 - produced;
+        // What a look that was cut short does not show may be there.
+        let unseen = match unsent.len() < most {
+            true => Seen::Not,
+            false => Seen::Stays,
+        };
+        let seen = self.produce(&rows, &unsent, unseen);
+        let mut handed = 0;
+        let mut gone = Vec::new();
+        for (made, seen) in rows.into_iter().zip(seen) {
+            match seen {
+                Seen::Stays => self.waiting.push(made),
+                Seen::Handed => handed += 1,
+                Seen::Not => gone.push(made),
+            }
+        }
+        self.hands
+            .leave(gone.iter().map(|made| made.event_id.as_str()));
         self.counters
             .produced
-            .fetch_add(produced, Ordering::Relaxed);
-        self.counters
-            .left_to_relay
-            .fetch_add(left, Ordering::Relaxed);
-        Ok(())
+            .fetch_add(handed as u64, Ordering::Relaxed);
+        Ok(handed)
     }
 
-    fn produce(&mut self, batch: &[Made], unsent: &[Unsent]) -> u64 {
-        let of: HashMap<&str, &Made> = batch
+    fn produce(&mut self, rows: &[Made], unsent: &[Unsent], unseen: Seen) -> Vec<Seen> {
+        let mut seen = vec![unseen; rows.len()];
+        let of: HashMap<&str, usize> = rows
             .iter()
-            .map(|made| (made.event_id.as_str(), made))
+            .enumerate()
+            .map(|(index, made)| (made.event_id.as_str(), index))
             .collect();
         let mut behind: HashSet<&[u8]> = HashSet::new();
-        let mut produced = 0;
         // By user in the order of ids, so that what stands before a row has been seen.
         for row in unsent {
-            if behind.contains(row.user.as_slice()) || self.own.contains_key(&row.id) {
+            if self.own.contains_key(&row.id) {
                 continue;
             }
-            let handed = of.get(row.event_id.as_str()).is_some_and(|made| {
-                let event = Event {
-                    id: row.id,
-                    event_id: &made.event_id,
-                    key: made.user.as_bytes(),
-                    transaction_id: made.transaction_id.as_bytes(),
-                    issued_at_ms: made.issued_at_ms,
-                    payload: &made.payload,
+            let index = of.get(row.event_id.as_str()).copied();
+            let is_free = !behind.contains(row.user.as_slice());
+            let handed = index.is_some_and(|index| is_free && self.hand_over(row, &rows[index]));
+            if let Some(index) = index {
+                seen[index] = match handed {
+                    true => Seen::Handed,
+                    false => Seen::Stays,
                 };
-                let handed = self.producer.produce(&event).is_ok();
-                if handed {
-                    self.own.insert(row.id, made.issued_at_ms);
-                }
-                handed
-            });
-            if handed {
-                produced += 1;
-            } else {
+            }
+            if !handed {
                 behind.insert(&row.user);
             }
         }
-        produced
+        seen
+    }
+
+    fn hand_over(&mut self, row: &Unsent, made: &Made) -> bool {
+        let handed = self.producer.produce(&Event {
+            id: row.id,
+            event_id: &made.event_id,
+            key: made.user.as_bytes(),
+            transaction_id: made.transaction_id.as_bytes(),
+            issued_at_ms: made.issued_at_ms,
+            payload: &made.payload,
+        });
+        if handed.is_ok() {
+            let own = Own {
+                event_id: made.event_id.clone(),
+                issued_at_ms: made.issued_at_ms,
+            };
+            self.own.insert(row.id, own);
+        }
+        handed.is_ok()
+    }
+
+    /// Leaves to the relay what waited for too long, and the oldest of what is too much. At the end,
+    /// everything.
+    fn give_up(&mut self) {
+        let most = match self.handover.is_finished() {
+            true => 0,
+            false => self.settings.in_flight_max,
+        };
+        let too_many = self.waiting.len().saturating_sub(most);
+        let since_ms = self.clock.wall_ms() - self.settings.ack_limit.as_millis() as i64;
+        let too_old = self
+            .waiting
+            .iter()
+            .take_while(|made| made.issued_at_ms <= since_ms);
+        let count = too_many.max(too_old.count());
+        if count == 0 {
+            return;
+        }
+        let left = self.waiting.drain(..count).map(|made| made.event_id);
+        let left: Vec<String> = left.collect();
+        self.hands.leave(left.iter().map(String::as_str));
+        self.counters
+            .left_to_relay
+            .fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Marks what is acknowledged.
@@ -248,7 +378,7 @@ impl<C: Clock> Sender<C> {
             let now_ms = this.clock.wall_ms();
             let mut sent: Vec<Sent> = this.acknowledged[..count]
                 .iter()
-                .filter_map(|ack| Some((ack, *this.own.get(&ack.id)?)))
+                .filter_map(|ack| Some((ack, this.own.get(&ack.id)?.issued_at_ms)))
                 .map(|(ack, issued_at_ms)| Sent {
                     id: ack.id,
                     issues: 1,
@@ -268,9 +398,10 @@ impl<C: Clock> Sender<C> {
         self.counters
             .marked_sent
             .fetch_add(marked, Ordering::Relaxed);
-        for ack in self.acknowledged.drain(..count) {
-            self.own.remove(&ack.id);
-        }
+        let marked = self.acknowledged.drain(..count);
+        let marked: Vec<Own> = marked.filter_map(|ack| self.own.remove(&ack.id)).collect();
+        self.hands
+            .leave(marked.iter().map(|own| own.event_id.as_str()));
         self.since = (!self.acknowledged.is_empty()).then(Instant::now);
         Ok(count)
     }
@@ -296,19 +427,25 @@ impl<C: Clock> Agent for Sender<C> {
 
     fn do_work(&mut self) -> Result<usize, OutboxError> {
         self.hear()?;
-        let batch = self.gather();
-        if !batch.is_empty() {
-            self.send(&batch)?;
-        }
+        let new = self.gather();
+        let taken = new.len();
+        let sent = self.send(new)?;
         let marked = self.mark()?;
-        if batch.is_empty() && self.handover.is_finished() {
+        if self.waiting.is_empty() && self.handover.is_finished() {
             let end = *self.end.get_or_insert_with(|| Instant::now() + END_LIMIT);
             self.done = self.own.is_empty() || Instant::now() >= end;
         }
-        Ok(batch.len() + marked)
+        Ok(taken + sent + marked)
     }
 
     fn is_done(&self) -> bool {
         self.done
+    }
+}
+
+impl<C> Drop for Sender<C> {
+    fn drop(&mut self) {
+        // Whatever it had is the relay's.
+        self.hands.leave_all();
     }
 }

@@ -23,7 +23,7 @@ use kilter_io::{
     kafka::{Admin, KafkaError, KafkaSettings, TopicReader, TopicValue},
     mysql::{InitLog, init},
     outbox::{
-        Admitted, Asked, Door, DoorError, DoorLimits, LogGuard, NewEvent, OutboxCounters,
+        Admitted, Asked, Door, DoorError, DoorLimits, Hands, LogGuard, NewEvent, OutboxCounters,
         OutboxError, OutboxSettings, Relay, mysql_door,
     },
 };
@@ -164,6 +164,7 @@ fn spawn(mut agent: impl Agent<Error = OutboxError> + Send + 'static, mut idle: 
 /// A door with its threads.
 pub struct Front {
     pub door: Door,
+    pub hands: Hands,
     threads: Vec<Running>,
 }
 
@@ -179,6 +180,7 @@ impl Front {
         let (door, acceptor, sender) = mysql_door(settings, limits, clock, accepts, sends).unwrap();
         Self {
             door,
+            hands: sender.hands(),
             threads: vec![spawn(acceptor, accept_idle), spawn(sender, send_idle)],
         }
     }
@@ -202,6 +204,7 @@ impl Front {
         }
         let front = Self {
             door,
+            hands: sender.hands(),
             threads: vec![spawn(acceptor, accept_idle), spawn(sender, send_idle)],
         };
         let mut all: Vec<_> = (0..count)
@@ -216,10 +219,11 @@ impl Front {
         let (accept_idle, accepts) = waiter(WaitStrategy::Park);
         let (_, sends) = waiter(WaitStrategy::Park);
         let clock = SystemClock::new();
-        let (door, acceptor, _) =
+        let (door, acceptor, sender) =
             mysql_door(settings, DoorLimits::default(), clock, accepts, sends).unwrap();
         Self {
             door,
+            hands: sender.hands(),
             threads: vec![spawn(acceptor, accept_idle)],
         }
     }
@@ -274,11 +278,17 @@ pub struct RelayThread {
 
 impl RelayThread {
     pub fn new(settings: &OutboxSettings) -> Self {
+        Self::beside(settings, Hands::default())
+    }
+
+    /// In the process of a door.
+    pub fn beside(settings: &OutboxSettings, hands: Hands) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counters = Arc::<OutboxCounters>::default();
         let clock = SystemClock::new();
         let relay = Relay::new(
             settings.clone(),
+            hands,
             Arc::clone(&counters),
             Arc::clone(&stop),
             clock,

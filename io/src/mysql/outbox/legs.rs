@@ -1,5 +1,7 @@
 //! Legs that an operator looks at: which have not landed, and one of them sent again.
 
+use std::time::Duration;
+
 use kilter_engine::LegName;
 use mysql::{Row, prelude::Queryable};
 
@@ -253,7 +255,7 @@ fn found(mut row: Row) -> Option<Found> {
         is_sent: status == "SENT",
         is_failed: status == "FAILED",
         is_given_up: status == "FAILED" && place.is_some(),
-        is_due: true,
+        age: Duration::ZERO,
     };
     Some(Found {
         event,

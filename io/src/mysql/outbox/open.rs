@@ -1,5 +1,7 @@
 //! Rows that somebody has to look after.
 
+use std::time::Duration;
+
 use kilter_engine::HashRange;
 use mysql::{Row, prelude::Queryable};
 
@@ -73,8 +75,15 @@ pub(crate) struct OpenEvent {
     pub(crate) is_failed: bool,
     /// Whether the log has it and nobody here can tell what came of it: it is an operator's.
     pub(crate) is_given_up: bool,
-    /// Whether nobody else is about to send it: a leg, or old enough.
-    pub(crate) is_due: bool,
+    /// How old it is, by the server's clock.
+    pub(crate) age: Duration,
+}
+
+impl OpenEvent {
+    /// Whether it is a transfer's leg, which nobody accepted.
+    pub(crate) fn is_leg(&self) -> bool {
+        !matches!(self.leg.as_slice(), b"" | b"OPEN")
+    }
 }
 
 /// Where a walk over open rows goes on.
@@ -89,7 +98,6 @@ pub(crate) fn page(
     db: &mut Db,
     range: HashRange,
     after: Cursor,
-    delay_us: u64,
     most: usize,
 ) -> Result<Vec<OpenEvent>, MysqlError> {
     let failed = failed("read what is left");
@@ -105,8 +113,7 @@ pub(crate) fn page(
         .query(format!(
             "SELECT id, event_id, partition_key, transaction_id, leg, COALESCE(payload, ''), \
              issued_at_ms, issues, key_hash, status, sent_offset IS NOT NULL, \
-             leg NOT IN ('', 'OPEN') OR created_at <= UTC_TIMESTAMP(3) - INTERVAL {delay_us} \
-             MICROSECOND FROM outbox_events FORCE INDEX (open_events) \
+             TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(3)) FROM outbox_events FORCE INDEX (open_events) \
              WHERE open_hash = {hash} AND id > {id} OR open_hash > {hash} AND open_hash <= {} \
              ORDER BY open_hash, id LIMIT {most}",
             unsigned(range.last()),
@@ -126,7 +133,7 @@ pub(crate) fn page(
                 u64,
                 String,
                 bool,
-                bool,
+                i64,
             );
             let cells: Cells = mysql::from_row_opt(row)
                 .map_err(mysql::Error::from)
@@ -144,7 +151,7 @@ pub(crate) fn page(
                 is_sent: cells.9 == "SENT",
                 is_failed: cells.9 == "FAILED",
                 is_given_up: cells.9 == "FAILED" && cells.10,
-                is_due: cells.11,
+                age: Duration::from_micros(cells.11.max(0) as u64),
             })
         })
         .collect()

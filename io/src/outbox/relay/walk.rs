@@ -119,8 +119,7 @@ impl<C: Clock> Relay<C> {
         let Some(range) = walk.ranges.first().copied() else {
             return Ok(0);
         };
-        let delay_us = self.settings.relay_delay.as_micros() as u64;
-        let mut events = page(db, range, walk.cursor, delay_us, PAGE)?;
+        let mut events = page(db, range, walk.cursor, PAGE)?;
         if !stamp(db, &mut events, self.clock.wall_ms())? {
             return Ok(events.len());
         }
@@ -191,7 +190,7 @@ impl<C: Clock> Relay<C> {
             .held_back
             .get(&event.id)
             .is_some_and(|(until, _)| Instant::now() < *until);
-        if pace == Pace::Stays || (pace == Pace::First && !event.is_due) || is_held {
+        if is_held || !self.is_due(&event, pace) {
             return Ok(Pace::Stays);
         }
         if window.is_stale(event.issued_at_ms, self.clock.wall_ms())
@@ -200,6 +199,22 @@ impl<C: Clock> Relay<C> {
             return Ok(pace);
         }
         self.produce(db, &event)
+    }
+
+    /// Whether it is the relay's to send. A leg always is. A command is left to whoever accepted it for
+    /// a while; behind another one that the relay has under way for a while more, because whoever
+    /// accepted it waits for that one as well, and would never come to send anything if the relay took
+    /// each of a user's commands up as soon as the one before it.
+    fn is_due(&self, event: &OpenEvent, pace: Pace) -> bool {
+        let delay = self.settings.relay_delay;
+        let is_old = |delay| event.age >= delay;
+        let is_in_hands = || !is_old(self.settings.ack_limit) && self.hands.hold(&event.event_id);
+        match pace {
+            Pace::Stays => false,
+            _ if event.is_leg() => true,
+            Pace::First => is_old(delay) && !is_in_hands(),
+            Pace::Goes => is_old(delay * 2) && !is_in_hands(),
+        }
     }
 
     /// What nobody can send as it is does not stand in its user's way.
@@ -277,7 +292,7 @@ impl<C: Clock> Relay<C> {
                 let issue = InFlight {
                     issues: event.issues,
                     issued_at_ms: event.issued_at_ms,
-                    is_leg: !matches!(event.leg.as_slice(), b"" | b"OPEN"),
+                    is_leg: event.is_leg(),
                     since: Instant::now(),
                 };
                 self.in_flight.insert(event.id, issue);
