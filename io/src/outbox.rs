@@ -40,7 +40,7 @@ pub use answer::{Admitted, DoorError, NotTaken};
 pub use counters::OutboxCounters;
 pub use door::{Door, DoorLimits, Intake, Submitted, door};
 pub use embedded::{EmbeddedAcceptor, embedded_door};
-pub use event::{Asked, NewEvent};
+pub use event::{Asked, Named, NewEvent};
 pub use guard::LogGuard;
 pub use hands::Hands;
 pub use legs::{FlyingLeg, LegProgress, NotResent};

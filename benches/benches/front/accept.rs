@@ -29,10 +29,18 @@ pub fn run(servers: Option<&Servers>) {
     let count = number("COMMANDS", 200_000);
     let rounds = number("ROUNDS", 3);
     let signer = Signer::new();
-    directory(count, rounds, &signer);
+    if is_wanted("directory") {
+        directory(count, rounds, &signer);
+    }
     if let Some(servers) = servers {
         on_servers(servers, count, rounds, &signer);
     }
+}
+
+/// Whether one of the places is among those named by `KILTER_BENCH_PLACES`, or none is named.
+fn is_wanted(place: &str) -> bool {
+    std::env::var("KILTER_BENCH_PLACES")
+        .map_or(true, |wanted| wanted.split(',').any(|name| name == place))
 }
 
 /// The front door at one place, to be asked again and again.
@@ -183,7 +191,10 @@ fn directory(count: u64, rounds: u64, signer: &Signer) {
 
 fn on_servers(servers: &Servers, count: u64, rounds: u64, signer: &Signer) {
     // All of a node in one process, and the front door with only its outbox.
-    for (what, engine) in [("servers", "true"), ("servers, no engine", "false")] {
+    for (what, engine) in [("servers", "true"), ("outbox", "false")] {
+        if !is_wanted(what) {
+            continue;
+        }
         let mut told = Vec::new();
         for round in 0..rounds {
             let name = format!("front-{engine}-{round}");

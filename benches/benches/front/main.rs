@@ -13,7 +13,8 @@
 //!
 //! `cargo bench -p kilter-benches --bench front -- [accept|read|wait]...`; on servers too after
 //! `eval "$(bin/stack env)"`, else on a directory only. `KILTER_BENCH_COMMANDS`, `_ROUNDS`,
-//! `_SECONDS` and `_RATE` set the sizes. The client has a thread and speaks HTTP/2 by hand, so that it
+//! `_SECONDS` and `_RATE` set the sizes, `KILTER_BENCH_PLACES` the places of `accept` (directory, servers,
+//! outbox: servers with no engine). The client has a thread and speaks HTTP/2 by hand, so that it
 //! takes little of the machine; every answer is decoded and checked, and the balances must add up
 //! in the end. Closed loops are called so; open ones measure from when a request was due.
 #![allow(clippy::float_arithmetic, reason = "rates and times; no money here")]

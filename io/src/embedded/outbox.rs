@@ -11,8 +11,10 @@ use super::{
     schema,
 };
 use crate::outbox::{
-    Admitted, Asked, NewEvent, Outcome, Status,
-    event::{OPEN_LEG, differing_fields, open_payload, open_transaction_id, request_hash},
+    Admitted, Asked, Named, Outcome, Status,
+    event::{
+        OPEN_LEG, differing_fields, new_name, open_payload, open_transaction_id, request_hash,
+    },
 };
 
 /// The setting that holds the next account id of our own.
@@ -41,7 +43,7 @@ impl CommandLog {
     pub fn accept<'a>(
         &mut self,
         store: &StoreReader,
-        events: impl IntoIterator<Item = &'a NewEvent>,
+        requests: impl IntoIterator<Item = &'a Named>,
         now_ms: i64,
     ) -> Result<Vec<Admitted>, EmbeddedError> {
         // The log's own time, lest a clock that was set back makes it expire on its way.
@@ -57,9 +59,9 @@ impl CommandLog {
                 sequence: None,
                 issued_at_ms,
             };
-            let answers = events
+            let answers = requests
                 .into_iter()
-                .map(|event| accepting.decide(event))
+                .map(|request| accepting.decide(request))
                 .collect::<Result<Vec<_>, _>>()?;
             accepting.keep_sequence()?;
             Ok((answers, accepting.learned))
@@ -85,7 +87,12 @@ struct Accepting<'a, 'log> {
 }
 
 impl Accepting<'_, '_> {
-    fn decide(&mut self, event: &NewEvent) -> Result<Admitted, EmbeddedError> {
+    fn decide(&mut self, request: &Named) -> Result<Admitted, EmbeddedError> {
+        let Named {
+            event,
+            event_id,
+            hash,
+        } = request;
         let user = event.user_id.as_bytes();
         match &event.asked {
             Asked::Command {
@@ -101,13 +108,13 @@ impl Accepting<'_, '_> {
                     }
                     _ => return Ok(Admitted::NoAccount),
                 }
-                let hash = request_hash(payload);
-                match self.add((user, transaction_id.as_bytes(), ""), payload, &hash)? {
-                    Some(event_id) => Ok(Admitted::Accepted {
-                        event_id,
+                let name = (user, transaction_id.as_bytes(), "");
+                match self.add(name, event_id, payload, hash)? {
+                    true => Ok(Admitted::Accepted {
+                        event_id: event_id.clone(),
                         account_id: *account_id,
                     }),
-                    None => self.compare(user, transaction_id, *account_id, payload, &hash),
+                    false => self.compare(user, transaction_id, *account_id, payload, hash),
                 }
             }
             Asked::Open { account_id } => {
@@ -134,15 +141,14 @@ impl Accepting<'_, '_> {
         }
     }
 
-    /// Appends a record under its name, and returns the name of the event; `None` if the name was
-    /// taken already.
+    /// Appends a record under its name, unless that was taken already.
     fn add(
         &mut self,
         (user, transaction_id, leg): (&[u8], &[u8], &str),
+        event_id: &str,
         payload: &str,
         hash: &[u8; 32],
-    ) -> Result<Option<String>, EmbeddedError> {
-        let event_id = uuid::Uuid::now_v7().to_string();
+    ) -> Result<bool, EmbeddedError> {
         let db = self.appending.db();
         let offset = self.appending.next() as i64;
         let row = params![
@@ -164,14 +170,14 @@ impl Accepting<'_, '_> {
             .and_then(|mut insert| insert.execute(row))
             .map_err(|error| db.failed("append an event")(error))?;
         if added == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         self.appending.append(&NewRecord {
             value: payload.as_bytes(),
             issued_at_ms: Some(self.issued_at_ms),
             full: None,
         })?;
-        Ok(Some(event_id))
+        Ok(true)
     }
 
     /// Appends an OPEN, which claims the account.
@@ -179,11 +185,15 @@ impl Accepting<'_, '_> {
         let id = open_transaction_id(account_id);
         let payload = open_payload(user, account_id);
         let name = (user.as_bytes(), id.as_bytes(), OPEN_LEG);
-        let added = self.add(name, &payload, &request_hash(&payload))?;
-        added.ok_or_else(|| {
-            let what = format!("an event that opens account {account_id}, which nobody claimed");
-            self.appending.db().corrupt(what)
-        })
+        let event_id = new_name();
+        match self.add(name, &event_id, &payload, &request_hash(&payload))? {
+            true => Ok(event_id),
+            false => {
+                let what =
+                    format!("an event that opens account {account_id}, which nobody claimed");
+                Err(self.appending.db().corrupt(what))
+            }
+        }
     }
 
     /// The answer to whoever opens the account that he has.

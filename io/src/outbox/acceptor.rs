@@ -85,9 +85,9 @@ impl<C: Clock> Acceptor<C> {
         let Some(deadline) = batch.iter().map(|submitted| submitted.since + limit).min() else {
             return Ok(());
         };
-        let requests: Vec<Request> = batch
+        let requests: Vec<Request<'_>> = batch
             .iter()
-            .map(|submitted| Request::new(submitted.event.clone(), now_ms))
+            .map(|submitted| Request::new(&submitted.request, now_ms))
             .collect();
         let mut settled = Settled::default();
         let ended = self.settle(&requests, deadline, &mut settled);
@@ -109,7 +109,7 @@ impl<C: Clock> Acceptor<C> {
     /// Settles requests together, or in halves where the store does not take one of them.
     fn settle(
         &mut self,
-        requests: &[Request],
+        requests: &[Request<'_>],
         deadline: Instant,
         settled: &mut Settled,
     ) -> Result<(), OutboxError> {
@@ -147,7 +147,7 @@ impl<C: Clock> Acceptor<C> {
     /// a transaction of unknown fate is found out by the next try.
     fn try_until(
         &mut self,
-        requests: &[Request],
+        requests: &[Request<'_>],
         deadline: Instant,
     ) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
         let mut pause = PAUSE_FIRST;
@@ -167,7 +167,10 @@ impl<C: Clock> Acceptor<C> {
         }
     }
 
-    fn try_once(&mut self, requests: &[Request]) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
+    fn try_once(
+        &mut self,
+        requests: &[Request<'_>],
+    ) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
         let silence = self.settings.answer_limit;
         let rested = self.used.elapsed() >= SILENCE_MIN.max(silence) / 2;
         let held = self.db.take();

@@ -10,7 +10,7 @@ use std::{
 use kilter_engine::wait::{DeferredWaker, Waker};
 use parking_lot::Mutex;
 
-use super::{Admitted, DoorError, NewEvent, NotTaken, OutboxCounters};
+use super::{Admitted, DoorError, Named, NewEvent, NotTaken, OutboxCounters};
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ type Answer = Box<dyn FnOnce(Result<Admitted, DoorError>) + Send>;
 /// A request that waits. Answered once: dropped unanswered, it answers [`DoorError::Stopped`].
 pub struct Submitted {
     /// What is asked.
-    pub event: NewEvent,
+    pub request: Named,
     /// When it was handed over.
     pub since: Instant,
     answer: Option<Answer>,
@@ -64,7 +64,7 @@ impl Drop for Submitted {
 impl fmt::Debug for Submitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submitted")
-            .field("event", &self.event)
+            .field("request", &self.request)
             .finish_non_exhaustive()
     }
 }
@@ -141,6 +141,7 @@ impl Door {
         let limits = &self.shared.limits;
         event.check(limits.payload_bytes)?;
         let bytes = event.bytes();
+        let request = Named::from(event);
         let submitted = Box::new(answer);
         {
             let mut waiting = self.shared.waiting.lock();
@@ -159,7 +160,7 @@ impl Door {
             }
             waiting.bytes += bytes;
             waiting.queue.push_back(Submitted {
-                event,
+                request,
                 since: Instant::now(),
                 answer: Some(submitted),
             });
@@ -199,7 +200,7 @@ impl Intake {
         let mut taken = Vec::new();
         let mut held = 0;
         while let Some(first) = waiting.queue.front() {
-            let more = first.event.bytes();
+            let more = first.request.event.bytes();
             if taken.len() >= most || (held + more > bytes && !taken.is_empty()) {
                 break;
             }
@@ -274,7 +275,7 @@ mod tests {
         assert_eq!(door.depth(), 2);
         let taken = intake.take(1, 0);
         assert_eq!(taken.len(), 1);
-        assert_eq!(taken[0].event.user_id, "a");
+        assert_eq!(taken[0].request.event.user_id, "a");
         for taken in taken {
             taken.answer(Ok(Admitted::NoAccount));
         }

@@ -71,11 +71,11 @@ impl<C: Clock> Agent for EmbeddedAcceptor<C> {
         }
         let count = batch.len();
         let since = Instant::now();
-        let events = batch.iter().map(|submitted| &submitted.event);
+        let requests = batch.iter().map(|submitted| &submitted.request);
         let accepted = self
             .log
             .lock()
-            .accept(&self.store, events, self.clock.wall_ms());
+            .accept(&self.store, requests, self.clock.wall_ms());
         let answers = match accepted {
             Ok(answers) => answers,
             Err(error) => {

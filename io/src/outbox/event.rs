@@ -41,6 +41,38 @@ pub enum Asked {
     },
 }
 
+/// A request as it waits, with what its caller's thread made of it, so that the one thread that makes
+/// requests durable need not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What is asked.
+    pub event: NewEvent,
+    /// The name that its event has for ever, if it is accepted; for an account that is opened without a
+    /// command, too.
+    pub event_id: String,
+    /// By what a retry is known; of a command only.
+    pub hash: [u8; 32],
+}
+
+impl From<NewEvent> for Named {
+    fn from(event: NewEvent) -> Self {
+        let hash = match &event.asked {
+            Asked::Command { payload, .. } => request_hash(payload),
+            Asked::Open { .. } => [0; 32],
+        };
+        Self {
+            event,
+            event_id: new_name(),
+            hash,
+        }
+    }
+}
+
+/// A name for an event, different from all others.
+pub(crate) fn new_name() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 impl NewEvent {
     /// About how much memory it holds, in bytes.
     pub(crate) fn bytes(&self) -> usize {

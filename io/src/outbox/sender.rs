@@ -29,7 +29,7 @@ const MARK_MAX: usize = 1000;
 
 /// At least so long after one look at the store comes the next one, for everything that was accepted
 /// meanwhile. Who comes alone does not wait.
-const SEND_INTERVAL: Duration = Duration::from_millis(1);
+const SEND_INTERVAL: Duration = Duration::from_micros(200);
 
 /// So many events may be under way, as multiples of a batch, while the log acknowledges: a look reads
 /// them all, so that more of them slow down whatever comes behind. Past it, whoever accepts has to wait.

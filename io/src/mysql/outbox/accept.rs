@@ -17,43 +17,55 @@ use crate::mysql::{
     error::MysqlError,
 };
 use crate::outbox::{
-    Admitted, Asked, NewEvent, Outcome, Status,
-    event::{OPEN_LEG, differing_fields, open_payload, open_transaction_id, request_hash},
+    Admitted, Asked, Named, NewEvent, Outcome, Status,
+    event::{
+        OPEN_LEG, differing_fields, new_name, open_payload, open_transaction_id, request_hash,
+    },
 };
 use crate::rows::LedgerRow;
 
 /// A request, with the names that its rows have in every try.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) event: NewEvent,
-    event_id: String,
+pub(crate) struct Request<'a> {
+    named: &'a Named,
+    /// The name of what opens an account for it.
     open_event_id: String,
     issued_at_ms: i64,
 }
 
-impl Request {
-    /// Gives a request its names and its time.
-    pub(crate) fn new(event: NewEvent, now_ms: i64) -> Self {
-        let name = || uuid::Uuid::now_v7().to_string();
+impl<'a> Request<'a> {
+    /// Gives a request its time.
+    pub(crate) fn new(named: &'a Named, now_ms: i64) -> Self {
+        let open_event_id = match &named.event.asked {
+            Asked::Command { opens: true, .. } => new_name(),
+            Asked::Command { opens: false, .. } => String::new(),
+            Asked::Open { .. } => named.event_id.clone(),
+        };
         Self {
-            event,
-            event_id: name(),
-            open_event_id: name(),
+            named,
+            open_event_id,
             issued_at_ms: now_ms,
         }
     }
 
-    fn user(&self) -> &[u8] {
-        self.event.user_id.as_bytes()
+    fn event(&self) -> &'a NewEvent {
+        &self.named.event
+    }
+
+    fn user(&self) -> &'a [u8] {
+        self.named.event.user_id.as_bytes()
     }
 
     fn open_row(&self, account_id: AccountId) -> NewRow {
+        let user = &self.named.event.user_id;
+        let payload = open_payload(user, account_id);
         NewRow {
             event_id: self.open_event_id.clone(),
-            user: self.event.user_id.clone(),
+            user: user.clone(),
             transaction_id: open_transaction_id(account_id),
             leg: OPEN_LEG,
-            payload: open_payload(&self.event.user_id, account_id),
+            hash: request_hash(&payload),
+            payload,
             issued_at_ms: self.issued_at_ms,
         }
     }
@@ -113,7 +125,7 @@ impl Accepter {
     pub(crate) fn accept(
         &mut self,
         db: &mut Db,
-        requests: &[Request],
+        requests: &[Request<'_>],
     ) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
         let mut plans = self.plan(db, requests)?;
         let claims_any = plans.iter().any(|plan| matches!(plan, Plan::Claim(_)));
@@ -137,13 +149,13 @@ impl Accepter {
         }
     }
 
-    fn plan(&mut self, db: &mut Db, requests: &[Request]) -> Result<Vec<Plan>, MysqlError> {
+    fn plan(&mut self, db: &mut Db, requests: &[Request<'_>]) -> Result<Vec<Plan>, MysqlError> {
         // Each may bring an account by its id, and one by its user.
         self.accounts.make_room(2 * requests.len());
         let mut ids = Vec::new();
         let mut users: Vec<&[u8]> = Vec::new();
         for request in requests {
-            match &request.event.asked {
+            match &request.event().asked {
                 Asked::Command {
                     account_id, opens, ..
                 } => {
@@ -168,7 +180,7 @@ impl Accepter {
         let mut plans = Vec::with_capacity(requests.len());
         for request in requests {
             let of_user = by_user.get(request.user()).copied();
-            plans.push(match &request.event.asked {
+            plans.push(match &request.event().asked {
                 Asked::Command {
                     account_id, opens, ..
                 } => match self.accounts.user_of(account_id.get()) {
@@ -194,7 +206,7 @@ impl Accepter {
     fn claim(
         &mut self,
         db: &mut Db,
-        requests: &[Request],
+        requests: &[Request<'_>],
         plans: &mut [Plan],
     ) -> Result<(), MysqlError> {
         let (indices, wishes) = self.wishes(requests, plans);
@@ -216,7 +228,7 @@ impl Accepter {
         for index in lost {
             let request = &requests[index];
             let of_user = read.iter().find(|account| account.user == request.user());
-            plans[index] = match &request.event.asked {
+            plans[index] = match &request.event().asked {
                 Asked::Command { .. } => Plan::Answer(Admitted::NoAccount),
                 // An id of our choice went to somebody else: the whole batch with another one.
                 Asked::Open { account_id } => {
@@ -227,7 +239,7 @@ impl Accepter {
         Ok(())
     }
 
-    fn wishes(&self, requests: &[Request], plans: &[Plan]) -> (Vec<usize>, Vec<Wish>) {
+    fn wishes(&self, requests: &[Request<'_>], plans: &[Plan]) -> (Vec<usize>, Vec<Wish>) {
         let of = |(index, plan): (usize, &Plan)| match plan {
             Plan::Claim(account_id) => {
                 let user = requests[index].user();
@@ -248,7 +260,7 @@ impl Accepter {
     fn write(
         &mut self,
         db: &mut Db,
-        requests: &[Request],
+        requests: &[Request<'_>],
         plans: &[Plan],
     ) -> Result<(Vec<Admitted>, Vec<Made>), MysqlError> {
         // Of which request each row is. By user, so that two processes wait for each other in one
@@ -265,14 +277,15 @@ impl Accepter {
                 transaction_id,
                 payload,
                 ..
-            } = &request.event.asked
+            } = &request.event().asked
                 && matches!(plan, Plan::Claim(_) | Plan::Command(_))
             {
                 let row = NewRow {
-                    event_id: request.event_id.clone(),
-                    user: request.event.user_id.clone(),
+                    event_id: request.named.event_id.clone(),
+                    user: request.event().user_id.clone(),
                     transaction_id: transaction_id.clone(),
                     leg: "",
+                    hash: request.named.hash,
                     payload: payload.clone(),
                     issued_at_ms: request.issued_at_ms,
                 };
@@ -315,13 +328,13 @@ impl Accepter {
 /// The answer to one request, from its row, or the one that was there before.
 fn verdict(
     db: &mut Db,
-    request: &Request,
+    request: &Request<'_>,
     plan: &Plan,
     has_row: bool,
     known: Option<&Known>,
     entries: &[LedgerRow],
 ) -> Result<Admitted, MysqlError> {
-    let account_id = match (plan, &request.event.asked) {
+    let account_id = match (plan, &request.event().asked) {
         (Plan::Answer(answer), _) => return Ok(answer.clone()),
         (Plan::Command(account_id) | Plan::Claim(account_id), _) => *account_id,
         (Plan::Has(account), _) => {
@@ -330,12 +343,12 @@ fn verdict(
             })?
         }
     };
-    match (&request.event.asked, known) {
+    match (&request.event().asked, known) {
         (Asked::Command { payload, .. }, Some(known)) => {
             Ok(compare(request, account_id, payload, known, entries))
         }
         (Asked::Command { .. }, None) => Ok(Admitted::Accepted {
-            event_id: request.event_id.clone(),
+            event_id: request.named.event_id.clone(),
             account_id,
         }),
         (Asked::Open { .. }, Some(known)) => Ok(Admitted::Duplicate {
@@ -385,13 +398,13 @@ fn settled<'a>(
 
 /// A retry, or something else under a used id.
 fn compare(
-    request: &Request,
+    request: &Request<'_>,
     account_id: AccountId,
     payload: &str,
     known: &Known,
     entries: &[LedgerRow],
 ) -> Admitted {
-    let same_bytes = known.request_hash.as_deref() == Some(&request_hash(payload)[..]);
+    let same_bytes = known.request_hash.as_deref() == Some(&request.named.hash[..]);
     let differs = match &known.payload {
         _ if same_bytes => Some(Vec::new()),
         Some(first) => differing_fields(payload, first),
@@ -403,7 +416,7 @@ fn compare(
             differs: differs.unwrap_or_default(),
         };
     }
-    let transaction_id = match &request.event.asked {
+    let transaction_id = match &request.event().asked {
         Asked::Command { transaction_id, .. } => transaction_id.as_str(),
         Asked::Open { .. } => "",
     };

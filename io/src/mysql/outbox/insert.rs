@@ -1,5 +1,7 @@
 //! Rows into `outbox_events`: many in one statement, and who was first.
 
+use std::fmt::Write;
+
 use kilter_engine::key_hash;
 use mysql::{Row, prelude::Queryable};
 
@@ -7,9 +9,8 @@ use super::place::Place;
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::hex,
+    rows::{hex, push_hex},
 };
-use crate::outbox::event::request_hash;
 
 /// How many names are looked up in one statement.
 const NAMES_A_STATEMENT: usize = 200;
@@ -22,6 +23,8 @@ pub(crate) struct NewRow {
     pub(crate) user: String,
     pub(crate) transaction_id: String,
     pub(crate) leg: &'static str,
+    /// By what a retry is known.
+    pub(crate) hash: [u8; 32],
     pub(crate) payload: String,
     pub(crate) issued_at_ms: i64,
 }
@@ -57,20 +60,22 @@ pub(super) fn insert(
         if index > 0 {
             sql.push(',');
         }
-        sql.push_str(&format!(
-            "('{}',x'{topic}',x'{}',x'{}','{}','",
-            row.event_id,
-            hex(row.user.as_bytes()),
-            hex(row.transaction_id.as_bytes()),
-            row.leg,
-        ));
+        for piece in ["('", &row.event_id, "',x'", &topic, "',x'"] {
+            sql.push_str(piece);
+        }
+        push_hex(row.user.as_bytes(), &mut sql);
+        sql.push_str("',x'");
+        push_hex(row.transaction_id.as_bytes(), &mut sql);
+        for piece in ["','", row.leg, "','"] {
+            sql.push_str(piece);
+        }
         escape(&row.payload, &mut sql);
-        sql.push_str(&format!(
-            "',x'{}','PENDING',UTC_TIMESTAMP(3),{},{})",
-            hex(&request_hash(&row.payload)),
-            row.issued_at_ms,
-            key_hash(row.user.as_bytes()),
-        ));
+        sql.push_str("',x'");
+        push_hex(&row.hash, &mut sql);
+        sql.push_str("','PENDING',UTC_TIMESTAMP(3),");
+        let hash = key_hash(row.user.as_bytes());
+        // Cannot fail.
+        let _ = write!(sql, "{},{hash})", row.issued_at_ms);
     }
     sql.push_str(" ON DUPLICATE KEY UPDATE id = outbox_events.id");
     db.conn.query_drop(sql).map_err(failed("accept commands"))?;
