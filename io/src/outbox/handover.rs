@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use super::hands::Hands;
 use crate::mysql::outbox::Made;
 
-/// The most rows that wait; past it nothing more is accepted.
+/// The most rows that wait, and their memory in bytes; past it nothing more is accepted.
 const ROWS_MAX: usize = 2_000;
+const BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Default)]
 struct Waiting {
     batches: VecDeque<Vec<Made>>,
     rows: usize,
+    bytes: usize,
     closed: bool,
 }
 
@@ -44,7 +46,8 @@ impl Handover {
 
     /// Whether whoever accepts has to wait.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.lock().rows >= ROWS_MAX
+        let waiting = self.waiting.lock();
+        waiting.rows >= ROWS_MAX || waiting.bytes >= BYTES_MAX
     }
 
     pub(super) fn put(&self, batch: Vec<Made>) {
@@ -55,6 +58,7 @@ impl Handover {
             .take(batch.iter().map(|made| made.event_id.as_str()));
         let mut waiting = self.waiting.lock();
         waiting.rows += batch.len();
+        waiting.bytes += bytes(&batch);
         waiting.batches.push_back(batch);
         drop(waiting);
         self.waker.wake();
@@ -69,6 +73,7 @@ impl Handover {
         let mut waiting = self.waiting.lock();
         let batch = waiting.batches.pop_front_if(|batch| batch.len() <= rows)?;
         waiting.rows -= batch.len();
+        waiting.bytes -= bytes(&batch);
         Some(batch)
     }
 
@@ -83,4 +88,8 @@ impl Handover {
         let waiting = self.waiting.lock();
         waiting.closed && waiting.batches.is_empty()
     }
+}
+
+fn bytes(batch: &[Made]) -> usize {
+    batch.iter().map(Made::bytes).sum()
 }

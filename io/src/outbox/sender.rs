@@ -27,16 +27,15 @@ const MARK_DELAY: Duration = Duration::from_millis(20);
 /// The most rows in one statement.
 const MARK_MAX: usize = 1000;
 
-/// At least so long after one look at the store comes the next one, for everything that was accepted
-/// meanwhile. Who comes alone does not wait.
-const SEND_INTERVAL: Duration = Duration::from_micros(200);
-
 /// So many events may be under way, as multiples of a batch, while the log acknowledges: a look reads
 /// them all, so that more of them slow down whatever comes behind. Past it, whoever accepts has to wait.
 const UNDER_WAY_BATCHES: usize = 2;
 
 /// When nothing was acknowledged for so long, nobody waits for the log.
 const STALL: Duration = Duration::from_millis(250);
+
+/// The most memory of what waits, in bytes.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Foreign rows that a look has room for.
 const LOOK_MARGIN: usize = 1000;
@@ -90,8 +89,6 @@ pub struct Sender<C> {
     acknowledged: Vec<Acknowledged>,
     /// When something was acknowledged last, or nothing was under way.
     moved: Instant,
-    /// When the last look began.
-    looked: Option<Instant>,
     /// When what waits is looked for again, and the pause before it.
     look_again: (Instant, Duration),
     /// Since when acknowledgements wait to be marked.
@@ -123,7 +120,6 @@ impl<C: Clock> Sender<C> {
             waiting: Vec::new(),
             acknowledged: Vec::new(),
             moved: Instant::now(),
-            looked: None,
             look_again: (Instant::now(), LOOK_AGAIN_FIRST),
             since: None,
             pause_until: None,
@@ -198,8 +194,7 @@ impl<C: Clock> Sender<C> {
         }
     }
 
-    /// What was accepted, if anything was: of several batches together, when they come one close upon
-    /// the other.
+    /// What was accepted since the last time, if anything was: of several batches together.
     fn gather(&mut self) -> Vec<Made> {
         let most = self.settings.batch_max;
         if self.own.len() >= UNDER_WAY_BATCHES * most && self.moved.elapsed() < STALL {
@@ -208,10 +203,6 @@ impl<C: Clock> Sender<C> {
         let Some(mut batch) = self.handover.take() else {
             return Vec::new();
         };
-        if let Some(looked) = self.looked {
-            // Acknowledgements wait as well: no longer than this.
-            std::thread::sleep(SEND_INTERVAL.saturating_sub(looked.elapsed()));
-        }
         while let Some(more) = self.handover.take_up_to(most.saturating_sub(batch.len())) {
             batch.extend(more);
         }
@@ -233,7 +224,6 @@ impl<C: Clock> Sender<C> {
         if !has_room {
             self.waiting.append(&mut new);
         } else if !new.is_empty() {
-            self.looked = Some(Instant::now());
             handed = self.look(new)?;
         }
         if looks_again {
@@ -338,6 +328,9 @@ impl<C: Clock> Sender<C> {
     /// Leaves to the relay what waited for too long, and the oldest of what is too much. At the end,
     /// everything.
     fn give_up(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let most = match self.handover.is_finished() {
             true => 0,
             false => self.settings.in_flight_max,
@@ -348,7 +341,13 @@ impl<C: Clock> Sender<C> {
             .waiting
             .iter()
             .take_while(|made| made.issued_at_ms <= since_ms);
-        let count = too_many.max(too_old.count());
+        let mut bytes = 0;
+        let fitting = self.waiting.iter().rev().take_while(|made| {
+            bytes += made.bytes();
+            bytes <= WAITING_BYTES_MAX
+        });
+        let too_large = self.waiting.len() - fitting.count();
+        let count = too_many.max(too_large).max(too_old.count());
         if count == 0 {
             return;
         }

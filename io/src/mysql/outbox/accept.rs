@@ -81,6 +81,19 @@ pub(crate) struct Made {
     pub(crate) issued_at_ms: i64,
 }
 
+impl Made {
+    /// About how much memory it holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [
+            &self.event_id,
+            &self.user,
+            &self.transaction_id,
+            &self.payload,
+        ];
+        size_of::<Self>() + texts.map(String::len).iter().sum::<usize>()
+    }
+}
+
 /// What is to be done for one request.
 enum Plan {
     /// It is answered without a row.
