@@ -65,7 +65,7 @@ pub fn play(seed: u64) -> (u64, usize) {
     let mut scene = Scene::new(seed);
     let users = *scene.rng.pick(&[2, 3, 5]);
     let mut clients = Clients::new(users, &mut scene);
-    let mut sender = Courier::start(Kind::Sender, &mut scene);
+    let mut senders = [(); 2].map(|()| Courier::start(Kind::Sender, &mut scene));
     let mut relays = [(); 2].map(|()| Courier::start(Kind::Relay, &mut scene));
     let mut nodes = Nodes::default();
     let leaves_stuck = scene.rng.one_in(3);
@@ -79,9 +79,12 @@ pub fn play(seed: u64) -> (u64, usize) {
         nodes.turn(turn, &mut scene);
         scene.table.take_legs(&scene.disk.borrow(), scene.now_ms);
         scene.arrive();
-        clients.step(&mut scene, &mut sender);
-        scene.may_die(&mut sender, Kind::Sender);
-        sender.step(&mut scene);
+        let at = scene.rng.below(senders.len() as u64) as usize;
+        clients.step(&mut scene, &mut senders[at]);
+        for sender in &mut senders {
+            scene.may_die(sender, Kind::Sender);
+            sender.step(&mut scene);
+        }
         for relay in &mut relays {
             scene.may_die(relay, Kind::Relay);
             relay.step(&mut scene);

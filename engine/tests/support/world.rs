@@ -132,9 +132,14 @@ impl<L: Log> World<L> {
     ///
     /// # Errors
     ///
-    /// When it failed, as text: the node is dead then.
+    /// When it failed, as text: the node is dead then. That agent does nothing any more, as its thread
+    /// has ended; the others may go on for as long as nobody stops them.
     pub fn step(&mut self, rng: &mut Rng) -> Result<usize, String> {
-        let mut ticket = rng.below(self.weights.iter().sum());
+        let all = self.weights.iter().sum();
+        if all == 0 {
+            return Ok(0);
+        }
+        let mut ticket = rng.below(all);
         let index = self
             .weights
             .iter()
@@ -145,7 +150,7 @@ impl<L: Log> World<L> {
             })
             .unwrap();
         let shards = self.agents.shards.len();
-        match index {
+        let done = match index {
             0 => self.agents.poller.do_work().map_err(|e| e.to_string()),
             1 => self.agents.publisher.do_work().map_err(|e| e.to_string()),
             _ if index < 2 + shards => self.agents.shards[index - 2]
@@ -154,7 +159,11 @@ impl<L: Log> World<L> {
             _ => self.agents.writers[index - 2 - shards]
                 .do_work()
                 .map_err(|e| e.to_string()),
+        };
+        if done.is_err() {
+            self.weights[index] = 0;
         }
+        done
     }
 
     /// The sum of the shards' state hashes.

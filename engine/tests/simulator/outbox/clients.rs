@@ -72,12 +72,16 @@ impl Clients {
 
     pub fn step(&mut self, scene: &mut Scene, sender: &mut Courier) {
         if !scene.is_calm && self.left > 0 && scene.rng.one_in(5) {
-            self.left -= 1;
-            if scene.rng.one_in(5) {
-                self.produce(scene);
-            } else {
-                let request = self.request(scene);
-                self.waiting.push_back(request);
+            // Mostly one, now and then many.
+            let most = *scene.rng.pick(&[1, 1, 1, 8]);
+            for _ in 0..scene.rng.between(1, most).min(self.left) {
+                self.left -= 1;
+                if scene.rng.one_in(5) {
+                    self.produce(scene);
+                } else {
+                    let request = self.request(scene);
+                    self.waiting.push_back(request);
+                }
             }
         }
         if !self.waiting.is_empty() && scene.rng.one_in(6) {

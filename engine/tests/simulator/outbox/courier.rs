@@ -56,6 +56,8 @@ pub struct Courier {
     in_flight: BTreeSet<usize>,
     acks: VecDeque<Ack>,
     handover: VecDeque<usize>,
+    /// Those of them that something older stood before at the last look.
+    waiting: BTreeSet<usize>,
 }
 
 /// How many ranges there are.
@@ -81,6 +83,7 @@ impl Courier {
             in_flight: BTreeSet::new(),
             acks: VecDeque::new(),
             handover: VecDeque::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Courier {
     pub fn die(self, scene: &mut Scene) {
         let met = [
             (!self.handover.is_empty(), Sight::CrashedAccepted),
+            (!self.waiting.is_empty(), Sight::CrashedWaiting),
             (!self.page.is_empty(), Sight::CrashedRead),
             (self.judging.is_some(), Sight::CrashedJudging),
             (!self.in_flight.is_empty(), Sight::CrashedProduced),
@@ -179,19 +183,30 @@ impl Courier {
         self.paces.clear();
     }
 
-    /// The sender's rows, except what older rows of the same user that are not its own stand
-    /// before.
-    fn take_over(&mut self, scene: &Scene) {
+    /// The sender's rows, except what older rows of the same user that are not its own stand before:
+    /// those wait, and are looked for again, or are left to the relay.
+    fn take_over(&mut self, scene: &mut Scene) {
         let mut own = self.in_flight.clone();
-        let rows = &scene.table.rows;
         for index in std::mem::take(&mut self.handover) {
+            let rows = &scene.table.rows;
             let row = &rows[index];
+            let waited = self.waiting.remove(&index);
+            if row.status != Status::Pending || row.issues > 0 {
+                // A relay has seen to it.
+                continue;
+            }
             let blocked = rows[..index].iter().enumerate().any(|(old, it)| {
                 it.user == row.user && it.status == Status::Pending && !own.contains(&old)
             });
-            if row.status == Status::Pending && !blocked {
+            if !blocked {
+                if waited {
+                    saw(Sight::SentAfterWaiting);
+                }
                 own.insert(index);
                 self.page.push_back((index, row.clone()));
+            } else if !scene.rng.one_in(100) {
+                self.handover.push_back(index);
+                self.waiting.insert(index);
             }
         }
     }
@@ -205,12 +220,15 @@ impl Courier {
             self.judge(index, row, scene);
             return;
         }
-        let is_due = row.created_ms + scene.window_ms / 500 < scene.now_ms;
+        let delay_ms = scene.window_ms / 500;
+        let is_older = |ms| row.created_ms + ms < scene.now_ms;
         let pace = self.paces.get(&row.user).copied().unwrap_or(Pace::First);
         let next = match pace {
             _ if self.in_flight.contains(&index) => Pace::Goes,
             Pace::Stays => Pace::Stays,
-            Pace::First if !is_due => Pace::Stays,
+            Pace::First if !is_older(delay_ms) => Pace::Stays,
+            // Its door waits for the one before it, too.
+            Pace::Goes if !row.is_leg() && !is_older(2 * delay_ms) => Pace::Stays,
             _ => {
                 let is_stale = self.now_ms(scene) - row.issued_at_ms > scene.window_ms / 2;
                 let user = row.user.clone();

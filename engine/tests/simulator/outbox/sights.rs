@@ -9,6 +9,10 @@ sights! {
     Zombie,
     /// A front door died with commands that were durable and that nobody had sent.
     CrashedAccepted,
+    /// A front door died with commands that waited for an older one of the same user.
+    CrashedWaiting,
+    /// A command waited with its front door for an older one, and was sent by it.
+    SentAfterWaiting,
     /// A courier died with rows that it had read and not sent.
     CrashedRead,
     /// A courier died between the committed clock and the ledger.

@@ -15,6 +15,7 @@ use crate::mysql::{
 pub(crate) struct Unsent {
     pub(crate) id: u64,
     pub(crate) user: Vec<u8>,
+    /// Its name, while the first issue is the only one. Who accepted it knows no other one's time.
     pub(crate) event_id: String,
 }
 
@@ -24,8 +25,9 @@ pub(crate) fn look(db: &mut Db, hashes: &[u64], most: usize) -> Result<Vec<Unsen
     let rows: Vec<(u64, Vec<u8>, String)> = db
         .conn
         .query(format!(
-            "SELECT id, partition_key, event_id FROM outbox_events FORCE INDEX (open_events) \
-             WHERE {} AND status <> 'SENT' AND sent_offset IS NULL ORDER BY open_hash, id LIMIT {most}",
+            "SELECT id, partition_key, IF(issues = 1, event_id, '') \
+             FROM outbox_events FORCE INDEX (open_events) WHERE {} AND status <> 'SENT' \
+             AND sent_offset IS NULL ORDER BY open_hash, id LIMIT {most}",
             among(hashes)
         ))
         .map_err(failed("look for older events"))?;
