@@ -15,7 +15,6 @@ mod front;
 mod http;
 mod legs;
 mod logging;
-mod memory;
 #[allow(dead_code, reason = "tests hold dashboards against every name")]
 mod metrics_names;
 mod node;
@@ -36,9 +35,6 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 
 use cli::{Cli, Command};
-
-#[global_allocator]
-static MEMORY: memory::Split = memory::Split;
 
 /// What a command found, when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

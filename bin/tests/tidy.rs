@@ -8,7 +8,6 @@ const LONG: &[(&str, &str)] = &[("engine/src/decode/tests.rs", "one table of eve
 
 /// Where `unsafe` may be allowed.
 const UNSAFE: &[&str] = &[
-    "bin/src/memory.rs",
     "engine/src/lib.rs",
     "engine/src/prefetch.rs",
     "io/src/kafka.rs",
