@@ -36,6 +36,11 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// A request is read by one thread, answered by another and sent by the first, which glibc's malloc pays
+/// dearly for. Of the C libraries' memory, too.
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What a command found, when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
