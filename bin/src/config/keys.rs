@@ -148,7 +148,7 @@ settings! {
     relay: Relay {
         /// Whether this node helps with that.
         enabled: bool = Switch, "true", env "START_RELAY";
-        /// How long a command is left to whoever accepted it.
+        /// How long a command is left to whoever accepted it in another process.
         delay as "delay_ms": Duration = millis(10, 600_000), "500";
         /// How long payloads are kept of what was sent; not less than engine.window.
         keep_payloads: Duration = Length, "7d";

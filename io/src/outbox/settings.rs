@@ -29,7 +29,8 @@ pub struct OutboxSettings {
     pub answer_limit: Duration,
     /// The most events that are handed to the log and not acknowledged, by each thread.
     pub in_flight_max: usize,
-    /// How old an event is before the relay looks after it.
+    /// How old an event is before a relay of another process than its door's looks after it; twice as
+    /// old behind one that the relay has under way.
     pub relay_delay: Duration,
     /// How often it is asked whether the log is still the same.
     pub guard_interval: Duration,
@@ -39,7 +40,8 @@ pub struct OutboxSettings {
     pub lease_ttl: Duration,
     /// The most ranges, of 8, that this process relays.
     pub ranges_max: u32,
-    /// How long the relay waits for an acknowledgement before it notes a failed try.
+    /// How long the relay waits for an acknowledgement before it notes a failed try, and how long an
+    /// event is left to its door by the relay of the same process.
     pub ack_limit: Duration,
     /// After how many failed tries an event shows as FAILED. It is still tried.
     pub tries: u32,
