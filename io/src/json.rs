@@ -5,6 +5,7 @@ mod result;
 pub use result::ResultJson;
 pub(crate) use result::{digits, write_result};
 
+use crate::hex::hex;
 use crate::rows::{AccountRow, BalanceRow, DeadLetterRow, LedgerRow};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::ser::{Formatter, Serializer as JsonSerializer};
@@ -205,9 +206,8 @@ impl Serialize for DeadLetterJson<'_> {
             Err(_) => map.serialize_entry("originalValueBase64", &base64(&row.value))?,
         }
         if let Some((bytes, sha256)) = &row.full {
-            let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
             map.serialize_entry("originalValueBytes", bytes)?;
-            map.serialize_entry("originalValueSha256", &hex)?;
+            map.serialize_entry("originalValueSha256", &hex(sha256))?;
         }
         let headers: serde_json::Map<String, serde_json::Value> = row
             .issued_at_ms

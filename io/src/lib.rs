@@ -22,6 +22,7 @@ pub mod audit;
 pub mod clock;
 pub mod embedded;
 pub mod flights;
+pub mod hex;
 pub mod json;
 pub mod kafka;
 pub mod mysql;

@@ -35,7 +35,7 @@ pub fn make(dir: &Path) -> anyhow::Result<PathBuf> {
     let write = || -> std::io::Result<()> {
         let mut random = [0; BYTES];
         File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = kilter_io::hex::hex(&random);
         match std::fs::remove_file(&draft) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}

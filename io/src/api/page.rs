@@ -3,6 +3,7 @@
 use kilter_engine::{AccountId, Generation, Offset, Partition, Position, Posting};
 
 use super::{Problem, problem::shown};
+use crate::hex::hex;
 
 /// The form of the text.
 const FORM: u8 = 1;
@@ -17,7 +18,7 @@ pub(crate) fn token(account_id: AccountId, after: Position) -> String {
     bytes.extend(after.partition.get().to_be_bytes());
     bytes.extend(after.offset.get().to_be_bytes());
     bytes.extend(after.posting.get().to_be_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
 /// The position of a text, which must be of this account; none for the empty text.

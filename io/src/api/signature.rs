@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use sha2::Sha256;
 
 use super::{Key, Keys};
+use crate::hex::hex;
 
 /// Carries the signature: 64 lower-case hexadecimal digits.
 pub const SIGNATURE_HEADER: &str = "x-signature";
@@ -99,8 +100,7 @@ impl Verifier {
 /// The signature of a body, as `x-signature` has it.
 pub fn sign(key: &Key, timestamp_ms: i64, body: &[u8]) -> String {
     let mac = mac(key, timestamp_ms.to_string().as_bytes(), body);
-    let bytes = mac.finalize().into_bytes();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 fn mac(key: &Key, timestamp: &[u8], body: &[u8]) -> Hmac<Sha256> {

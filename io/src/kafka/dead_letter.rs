@@ -5,6 +5,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::json::{base64, rfc3339};
 
 /// How much is kept of an original that is too large.
@@ -151,10 +152,6 @@ impl Serialize for HeadersJson<'_> {
         }
         map.end()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

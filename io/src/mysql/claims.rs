@@ -8,8 +8,8 @@ use mysql::prelude::Queryable;
 use super::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::hex,
 };
+use crate::hex::hex;
 
 /// How many pairs go in one statement.
 const CHUNK: usize = 1000;

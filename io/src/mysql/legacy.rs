@@ -9,9 +9,9 @@ use mysql::prelude::Queryable;
 use super::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::hex,
     schema::InitLog,
 };
+use crate::hex::hex;
 
 /// Tables that share a name with ours.
 const TABLES: [&str; 6] = [

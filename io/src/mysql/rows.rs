@@ -10,6 +10,7 @@ use super::{
     connection::Db,
     error::{MysqlError, failed},
 };
+use crate::hex::hex;
 
 /// An offset row, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,21 +155,4 @@ pub(super) fn write<'a>(
             values.join(",")
         ),
     )
-}
-
-/// Bytes as an SQL hexadecimal literal's digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    push_hex(bytes, &mut text);
-    text
-}
-
-/// As [`hex`], behind other text.
-pub(super) fn push_hex(bytes: &[u8], to: &mut String) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            to.push(char::from(DIGITS[usize::from(digit)]));
-        }
-    }
 }

@@ -32,7 +32,7 @@ use mysql::prelude::Queryable;
 use super::server::{self, Database};
 
 /// How long a condition is waited for.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Bed {
     pub database: Database,

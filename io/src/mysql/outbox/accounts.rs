@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use mysql::prelude::Queryable;
 
+use crate::hex::hex;
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::hex,
 };
 
 /// A row of `accounts`.

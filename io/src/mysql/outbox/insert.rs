@@ -6,10 +6,10 @@ use kilter_engine::key_hash;
 use mysql::{Row, prelude::Queryable};
 
 use super::place::Place;
+use crate::hex::{hex, push_hex};
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::{hex, push_hex},
 };
 
 /// How many names are looked up in one statement.

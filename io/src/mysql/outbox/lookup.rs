@@ -6,12 +6,12 @@ use super::{
     fate::{Window, account_in},
     place::{Place, Wanted, find},
 };
+use crate::hex::hex;
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
     held::Held,
     reader::{Cells, ENTRY, JOIN, entry},
-    rows::hex,
     settings::MysqlSettings,
 };
 use crate::outbox::{LegState, Lookup, LookupError, Outcome, Status, TransactionState};

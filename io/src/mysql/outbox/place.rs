@@ -9,10 +9,10 @@ use kilter_engine::partitioner::Partitioner;
 use mysql::prelude::Queryable;
 
 use super::fate::Window;
+use crate::hex::hex;
 use crate::mysql::{
     connection::Db,
     error::{MysqlError, failed},
-    rows::hex,
     start::known_logs,
 };
 
