@@ -134,13 +134,17 @@ impl Connection {
         self.sent = 0;
     }
 
-    /// Takes what came, and tells of each answer.
-    pub fn receive(&mut self, mut tell: impl FnMut(Answer)) {
-        let mut buffer = [0; 64 << 10];
+    /// Takes what came, by a buffer, and tells of each answer.
+    pub fn receive(&mut self, buffer: &mut [u8], mut tell: impl FnMut(Answer)) {
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => panic!("the server closed the connection"),
-                Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    self.input.extend_from_slice(&buffer[..count]);
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("cannot read: {error}"),
             }

@@ -1,6 +1,9 @@
 //! Keeps a front door busy, as fast as it answers or at a fixed rate.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
 use kilter_benches::measure;
@@ -10,6 +13,9 @@ use crate::{
     child::DEADLINE,
     client::{Connection, Request},
 };
+
+/// How many requests are made before a run.
+const MADE_MAX: u64 = 400_000;
 
 /// What is asked, and how an answer is judged: whether it is the right one.
 pub struct Load<'a> {
@@ -78,6 +84,10 @@ fn run(
     let mut connections: Vec<Connection> = (0..width.connections)
         .map(|_| Connection::open(address))
         .collect();
+    // Made and signed before, as far as memory goes: the clients are to cost little.
+    let mut made: VecDeque<Request> = (first..first + count.min(MADE_MAX))
+        .map(|number| (load.request)(number))
+        .collect();
     let begin = Instant::now();
     let due = |number: u64| {
         rate.map_or(begin, |rate| {
@@ -92,8 +102,9 @@ fn run(
         answered: 0,
         wrong: 0,
     };
+    // One, or it would be cleared for each read.
+    let mut buffer = vec![0; 64 << 10];
     let mut next = first;
-    let mut waiting: Option<Request> = None;
     while ran.answered < count {
         assert!(begin.elapsed() < DEADLINE, "{} answers", ran.answered);
         let now = Instant::now();
@@ -102,9 +113,9 @@ fn run(
                 && due(next) <= now
                 && connection.open_calls() < width.streams
             {
-                let request = waiting.take().unwrap_or_else(|| (load.request)(next));
+                let request = made.pop_front().unwrap_or_else(|| (load.request)(next));
                 if !connection.has_room(request.message.len()) {
-                    waiting = Some(request);
+                    made.push_front(request);
                     break;
                 }
                 since.push(if rate.is_some() { due(next) } else { now });
@@ -117,9 +128,8 @@ fn run(
             Some(_) if next < first + count => due(next).saturating_duration_since(Instant::now()),
             _ => Duration::from_millis(100),
         };
-        wait(&connections, left);
-        for connection in &mut connections {
-            connection.receive(|(number, message)| {
+        for ready in wait(&connections, left) {
+            connections[ready].receive(&mut buffer, |(number, message)| {
                 let took = since[(number - first) as usize].elapsed();
                 ran.latencies.saturating_record(took.as_nanos() as u64);
                 ran.answered += 1;
@@ -132,8 +142,8 @@ fn run(
     ran
 }
 
-/// Until one of them can be read, or written where that is wanted, or time is up.
-fn wait(connections: &[Connection], limit: Duration) {
+/// Until one of them can be read, or written where that is wanted, or time is up: those that can be.
+fn wait(connections: &[Connection], limit: Duration) -> Vec<usize> {
     let mut fds: Vec<PollFd<'_>> = connections
         .iter()
         .map(|connection| {
@@ -147,4 +157,6 @@ fn wait(connections: &[Connection], limit: Duration) {
         tv_nsec: i64::from(limit.subsec_nanos()),
     };
     poll(&mut fds, Some(&timeout)).unwrap();
+    let ready = |fd: &PollFd<'_>| !(fd.revents() - PollFlags::OUT).is_empty();
+    (0..fds.len()).filter(|at| ready(&fds[*at])).collect()
 }
