@@ -1,54 +1,20 @@
-//! The front door of a directory: tried out as README says, killed under load, its secret changed.
+//! The front door of a directory: tried out as README says, its secret changed.
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod support;
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
     io::{Read, Write},
     net::TcpStream,
-    process::Stdio,
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use support::{
     Place,
-    clients::{Clients, Known, Random},
-    process::Node,
-    rest::{Rest, SECRET, now_ms, signed},
+    directory::{client, serve},
+    rest::{Rest, now_ms, signed},
     text, wait_for,
 };
-
-/// A node on a directory whose front door is open.
-fn serve(place: &Place, env: &[(&str, &str)]) -> Node {
-    let log = place.path("serve.log");
-    let child = place
-        .kilter(&["serve"])
-        .env_remove("HMAC_SECRET")
-        .env("GRPC_PORT", "0")
-        .env("PORT", "0")
-        .envs(env.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let node = Node {
-        child,
-        log,
-        stopped: false,
-    };
-    node.wait_for("its address", |node| node.rest().is_some());
-    node
-}
-
-fn client(place: &Place, node: &Node) -> Rest {
-    let secret = std::fs::read_to_string(place.data().join("api.secret"));
-    let mut rest = Rest::new(&node.rest().unwrap());
-    rest.secret = secret.map_or_else(|_| SECRET.to_owned(), |text| text.trim_end().to_owned());
-    rest
-}
 
 fn change(id: &str, kind: &str, amount: &str) -> Value {
     json!({
@@ -175,91 +141,6 @@ fn watch(address: &str, query: &str, count: usize) -> Vec<(String, String)> {
         )
     });
     results.collect()
-}
-
-#[test]
-fn accepted_survives_thirty_kills() {
-    const KILLS: u64 = 30;
-    const CLIENTS: u64 = 4;
-    const USERS: u64 = 4;
-    let place = Place::new();
-    let seed = support::seed();
-    let mut random = Random(seed);
-    let env = [("HMAC_SECRET", SECRET)];
-    let mut node = serve(&place, &env);
-    let mut rest = client(&place, &node);
-    for account in 1..=CLIENTS * USERS + 1 {
-        let open = json!({"user_id": format!("u-{account}"), "account_id": account});
-        let opened = rest.post("/api/v1/accounts", &open).unwrap();
-        assert_eq!(opened.status, 200, "{}", opened.text());
-    }
-    let mut clients = Clients::new(CLIENTS, USERS, seed);
-    clients.go_to(&node.rest().unwrap());
-    clients.start();
-    for _ in 0..KILLS {
-        let before = clients.answered();
-        wait_for("answers between two kills", || {
-            clients.answered() > before + 20
-        });
-        let until = Instant::now() + Duration::from_millis(random.below(100));
-        while Instant::now() < until {
-            std::thread::yield_now();
-        }
-        node.kill();
-        node = serve(&place, &env);
-        clients.go_to(&node.rest().unwrap());
-    }
-    let book = clients.stop();
-    let mut rest = client(&place, &node);
-    for (id, asked) in &book {
-        let path = format!("/api/v1/transactions/u-{}/{id}", asked.account);
-        let mut found = rest.get(&path).unwrap();
-        wait_for("its outcome", || {
-            if found.status == 200 && found.json()["outcome"] == "PENDING" {
-                found = rest.get(&path).unwrap();
-                return false;
-            }
-            true
-        });
-        match asked.known {
-            Known::Accepted => assert_eq!(found.json()["outcome"], "SUCCESS", "seed {seed}: {id}"),
-            Known::Refused => assert_eq!(found.status, 404, "seed {seed}: {id}"),
-            Known::Nothing => assert!([200, 404].contains(&found.status), "seed {seed}: {id}"),
-        }
-    }
-    node.stop();
-    let mut effects: BTreeMap<String, u64> = BTreeMap::new();
-    for line in place.ok(&["ledger", "--json"]).lines() {
-        let row: Value = serde_json::from_str(line).unwrap();
-        let id = row["transactionId"].as_str().unwrap();
-        *effects.entry(id.to_owned()).or_default() += 1;
-    }
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
-    for (id, asked) in &book {
-        let times = effects.get(id).copied().unwrap_or(0);
-        let (name, holds) = match asked.known {
-            Known::Accepted => ("accepted", times == 1),
-            Known::Refused => ("refused", times == 0),
-            Known::Nothing => ("unanswered", times <= 1),
-        };
-        assert!(
-            holds,
-            "seed {seed}: {id} took effect {times} times: {asked:?}"
-        );
-        *counts.entry(name).or_default() += 1;
-        *sums.entry(asked.account).or_default() += times * asked.amount;
-    }
-    println!("{counts:?}");
-    for (account, sum) in sums.iter().filter(|(_, sum)| **sum > 0) {
-        let found = place.available(*account, "USDT");
-        assert_eq!(
-            found,
-            Some(sum.to_string()),
-            "seed {seed}: account {account}"
-        );
-    }
-    place.ok(&["audit"]);
 }
 
 #[test]

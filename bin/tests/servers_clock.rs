@@ -3,40 +3,19 @@
 
 mod support;
 
-use std::{
-    process::Command,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use mysql::{Conn, prelude::Queryable};
 use support::{
+    preload,
     process::Node,
     servers::{Servers, mixture},
-    text,
     twin::Twin,
 };
 
 const HOUR_S: i64 = 3600;
 /// How long a lease holds that is not renewed; the tests' setting.
 const LEASE_S: u64 = 2;
-
-/// What is preloaded to make a clock wrong, or `None` after saying so.
-fn shim(test: &str, servers: &Servers) -> Option<String> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/wrong_clock.c");
-    let library = servers.path("wrong_clock.so");
-    let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-        .arg(&library)
-        .arg(source)
-        .args(["-ldl", "-lpthread"])
-        .output();
-    let Ok(output) = output else {
-        println!("SKIPPED {test}: there is no C compiler");
-        return None;
-    };
-    assert!(output.status.success(), "{}", text(&output));
-    Some(library.to_str().unwrap().to_owned())
-}
 
 /// How far a node's clock is from ours, by what it wrote into its log's first line.
 fn offset_s(node: &Node) -> i64 {
@@ -66,7 +45,7 @@ fn clocks_that_are_wrong_by_an_hour_change_nothing() {
         let Some(servers) = Servers::new(TEST) else {
             return;
         };
-        let Some(shim) = shim(TEST, &servers) else {
+        let Some(shim) = preload::library(TEST, &servers.path(""), "wrong_clock") else {
             return;
         };
         servers.init();

@@ -2,8 +2,9 @@
 //!
 //! `log.db` is the command log: appending commits in groups. `store.db` holds what Kilter's MySQL
 //! schema holds: balances, ledger, accounts, offsets, dead letters. Two files, so that appending
-//! and flushing do not wait for each other. Both are in WAL mode with full synchronisation: what
-//! was acknowledged survives a crash of the machine.
+//! and flushing do not wait for each other. Both are in WAL mode. What was acknowledged survives a
+//! crash of the machine: a commit to the store waits for the disk; one to the log may be waited for
+//! beside the next one ([`LogSync`]), and until then nobody reads what it wrote.
 //!
 //! A running node holds the directory's lock; reading works beside it.
 
@@ -17,6 +18,7 @@ mod input;
 mod legs;
 mod load;
 mod log_reader;
+mod log_sync;
 mod lookup;
 mod mover;
 mod outbox;
@@ -38,7 +40,9 @@ pub use input::{Input, InputLine, KnownPrefix, LineBatch};
 pub use legs::ResendError;
 pub use load::{LoadProgress, load};
 pub use log_reader::LogReader;
+pub use log_sync::LogSync;
 pub use mover::{LegMover, PendingLeg};
+pub use outbox::Accepted;
 pub use pages::{Place, RefusedRow};
 pub use reader::StoreReader;
 pub use start::{EmbeddedStore, Settings, Started};

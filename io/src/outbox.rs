@@ -39,7 +39,7 @@ pub use acceptor::Acceptor;
 pub use answer::{Admitted, DoorError, NotTaken};
 pub use counters::OutboxCounters;
 pub use door::{Door, DoorLimits, Intake, Submitted, door};
-pub use embedded::{EmbeddedAcceptor, embedded_door};
+pub use embedded::{EmbeddedAcceptor, EmbeddedSyncer, Wakers, embedded_door};
 pub use event::{Asked, Named, NewEvent};
 pub use guard::LogGuard;
 pub use hands::Hands;

@@ -6,19 +6,21 @@ mod support;
 use std::{
     collections::BTreeSet,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kilter_engine::{
-    AccountId,
+    AccountId, Offset,
     agent::run,
+    log::{Log, Taken},
     wait::{WaitStrategy, waiter},
 };
 use kilter_io::{
     clock::SystemClock,
-    embedded::{CommandLog, DataDir, LegMover, LogReader, StoreReader},
+    embedded::{CommandLog, DataDir, LegMover, LogReader, NewRecord, StoreReader},
     outbox::{
-        Admitted, Asked, Door, DoorError, DoorLimits, Lookup, NewEvent, Status, embedded_door,
+        Admitted, Asked, Door, DoorError, DoorLimits, Lookup, Named, NewEvent, Status, Wakers,
+        embedded_door,
     },
 };
 use parking_lot::Mutex;
@@ -51,7 +53,7 @@ fn open(user: &str, account: Option<u64>) -> NewEvent {
 /// A door on a directory, with its thread; the directory stays locked as long.
 struct Front {
     door: Door,
-    thread: std::thread::JoinHandle<()>,
+    threads: [std::thread::JoinHandle<()>; 2],
     dir: DataDir,
 }
 
@@ -59,13 +61,22 @@ impl Front {
     fn new(path: &std::path::Path) -> Self {
         let dir = DataDir::open_exclusive(path).unwrap();
         let log = Arc::new(Mutex::new(CommandLog::open(&dir, 86_400_000).unwrap()));
-        let (mut idle, accepts) = waiter(WaitStrategy::Park);
+        let (mut accepts, acceptor) = waiter(WaitStrategy::Park);
+        let (mut syncs, syncer) = waiter(WaitStrategy::Park);
         let (_, poller) = waiter(WaitStrategy::Park);
         let limits = DoorLimits::default();
-        let (door, mut acceptor) =
-            embedded_door(&dir, log, limits, SystemClock::new(), accepts, poller).unwrap();
-        let thread = std::thread::spawn(move || run(&mut acceptor, &mut idle).unwrap());
-        Self { door, thread, dir }
+        let wakers = Wakers {
+            acceptor,
+            syncer,
+            poller,
+        };
+        let (door, mut acceptor, mut syncer) =
+            embedded_door(&dir, log, limits, SystemClock::new(), wakers).unwrap();
+        let threads = [
+            std::thread::spawn(move || run(&mut acceptor, &mut accepts).unwrap()),
+            std::thread::spawn(move || run(&mut syncer, &mut syncs).unwrap()),
+        ];
+        Self { door, threads, dir }
     }
 
     fn ask(&self, event: NewEvent) -> Result<Admitted, DoorError> {
@@ -85,13 +96,15 @@ impl Front {
 
     fn end(self) -> DataDir {
         self.door.close();
-        self.thread.join().unwrap();
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
         self.dir
     }
 }
 
 fn records(dir: &DataDir) -> u64 {
-    let log = LogReader::open(dir, kilter_engine::Offset::new(0)).unwrap();
+    let log = LogReader::open(dir, Offset::new(0)).unwrap();
     log.end().unwrap().get()
 }
 
@@ -173,6 +186,44 @@ fn what_is_accepted_is_in_the_log_once_and_found_by_its_id() {
         "{again:?}"
     );
     assert_eq!(records(&front.end()), 5);
+}
+
+#[test]
+fn what_is_not_durable_is_seen_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open_exclusive(folder.path()).unwrap();
+    let mut log = CommandLog::open(&dir, 86_400_000).unwrap();
+    let store = StoreReader::open(&dir).unwrap();
+    let accept = |log: &mut CommandLog, id: &str| {
+        let named = Named::from(command("u-1", 7, id, "DEPOSIT", "5", true));
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let accepted = log.accept(&store, [&named], now_ms.as_millis() as i64);
+        let accepted = accepted.unwrap();
+        assert!(matches!(accepted.answers[..], [Admitted::Accepted { .. }]));
+        accepted.end
+    };
+    let first = accept(&mut log, "first");
+    assert_eq!(first.get(), 2, "it opens the account");
+    log.sync().sync(first).unwrap();
+    let second = accept(&mut log, "second");
+
+    let mut reader = LogReader::open(&dir, Offset::new(0)).unwrap();
+    let mut looker = StoreReader::open(&dir).unwrap();
+    let mut read = || reader.poll(100, &mut |_| Taken::Yes).unwrap();
+    let mut knows = |id: &str| looker.transaction("u-1", id).unwrap().is_some();
+    assert_eq!(read(), 2);
+    assert_eq!(read(), 0);
+    assert_eq!((knows("first"), knows("second")), (true, false));
+    assert_eq!(records(&dir), 2);
+    // Whoever appends otherwise waits for the disk, for all that is before.
+    let appended = log.append(&[NewRecord::new(b"{}")], 0).unwrap();
+    assert_eq!(appended.first, second);
+    assert_eq!(read(), 2);
+    assert!(knows("second"));
+    assert_eq!(records(&dir), 4);
+    // An earlier end takes nothing back.
+    log.sync().sync(first).unwrap();
+    assert_eq!(records(&dir), 4);
 }
 
 #[test]

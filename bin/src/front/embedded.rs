@@ -11,7 +11,7 @@ use kilter_io::{
     api::{Health, Keys, Parts, Pool},
     clock::SystemClock,
     embedded::{CommandLog, DataDir, PARTITION, StoreReader},
-    outbox::embedded_door,
+    outbox::{Wakers, embedded_door},
 };
 use parking_lot::Mutex;
 
@@ -74,18 +74,19 @@ pub fn open(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let pool = Pool::start("api-reads", readers, READS_MAX).context("no thread for reads")?;
     let pool = Arc::new(pool);
-    let (idle, waker) = waiter(WaitStrategy::Park);
+    let (accepts, acceptor_waker) = waiter(WaitStrategy::Park);
+    let (syncs, syncer_waker) = waiter(WaitStrategy::Park);
+    let wakers = Wakers {
+        acceptor: acceptor_waker.clone(),
+        syncer: syncer_waker.clone(),
+        poller: over.node.waker(),
+    };
     let limits = super::door_limits(settings);
-    let (door, acceptor) = embedded_door(
-        over.dir,
-        Arc::clone(over.log),
-        limits,
-        clock,
-        waker.clone(),
-        over.node.waker(),
-    )?;
+    let log = Arc::clone(over.log);
+    let (door, acceptor, syncer) = embedded_door(over.dir, log, limits, clock, wakers)?;
     let mut threads = Threads::new();
-    threads.spawn(acceptor, (idle, waker), None)?;
+    threads.spawn(syncer, (syncs, syncer_waker), None)?;
+    threads.spawn(acceptor, (accepts, acceptor_waker), None)?;
     let watching = Arc::new(Watching::new(over.dir, over.node.term())?);
     let parts = Parts {
         door: Arc::new(door.clone()),

@@ -2,8 +2,10 @@
 #![allow(dead_code)]
 
 pub mod clients;
+pub mod directory;
 pub mod mixed;
 pub mod outage;
+pub mod preload;
 pub mod process;
 pub mod rest;
 pub mod servers;

@@ -106,7 +106,7 @@ impl Node {
         self.stopped = false;
     }
 
-    /// As a power cut does.
+    /// Without a warning; what it wrote stays with the system.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -15,9 +15,10 @@ use super::{
     checkpoint::{BEGIN_PAGES, Checkpointer},
     claims,
     connection::{Db, Pages},
-    dir::{DataDir, LogEnd},
+    dir::DataDir,
     error::EmbeddedError,
     input::{Input, InputLine},
+    log_sync::LogSync,
     mover::PendingLeg,
     owners::Owners,
     schema,
@@ -67,7 +68,7 @@ pub struct Appended {
 #[derive(Debug)]
 pub struct CommandLog {
     db: Db,
-    told_end: Arc<LogEnd>,
+    sync: Arc<LogSync>,
     /// Behind the connection, with which it ends.
     _checkpointer: Checkpointer,
     end: Offset,
@@ -87,6 +88,8 @@ impl CommandLog {
     pub fn open(dir: &DataDir, window_ms: u64) -> Result<Self, EmbeddedError> {
         let mut db = Db::write(&dir.log_path(), Pages::LOG)?;
         schema::check(&db, schema::Kind::Log)?;
+        // Commits do not wait for the disk; checkpoints do.
+        db.batch("open", "PRAGMA synchronous = NORMAL")?;
         let last: Option<(i64, i64)> = db
             .connection
             .query_row(
@@ -101,11 +104,11 @@ impl CommandLog {
             .map_err(db.failed("find its end"))?;
         let (end, last_ms) = last.map_or((0, 0), |(offset, ms)| (offset as u64 + 1, ms));
         let checkpointer = Checkpointer::follow(&mut db, &dir.log_path(), BEGIN_PAGES)?;
-        let told_end = Arc::clone(dir.log_end());
-        told_end.set(Offset::new(end));
+        let sync = LogSync::open(&dir.log_path(), Arc::clone(dir.log_end()))?;
+        dir.log_end().set(Offset::new(end));
         Ok(Self {
             db,
-            told_end,
+            sync: Arc::new(sync),
             _checkpointer: checkpointer,
             end: Offset::new(end),
             last_ms,
@@ -126,6 +129,11 @@ impl CommandLog {
 
     pub(super) fn db(&self) -> &Db {
         &self.db
+    }
+
+    /// What makes durable what is committed here.
+    pub fn sync(&self) -> &Arc<LogSync> {
+        &self.sync
     }
 
     /// Appends a batch in one transaction: when this returns, all of it is durable.
@@ -204,6 +212,8 @@ impl CommandLog {
             }
         }
         if fresh.is_empty() {
+            // They may be as young as that.
+            self.sync.sync(self.end)?;
             return Ok(Appended {
                 first: self.end,
                 end: self.end,
@@ -238,7 +248,8 @@ impl CommandLog {
         })
     }
 
-    /// Appends what `work` does, in one transaction; when this returns, all of it is durable.
+    /// Appends what `work` does, in one transaction; it is durable once the log is synchronised up to
+    /// its [end](Self::end).
     pub(super) fn transact<T>(
         &mut self,
         now_ms: i64,
@@ -266,12 +277,12 @@ impl CommandLog {
         if next > self.end.get() {
             self.end = Offset::new(next);
             self.last_ms = timestamp_ms;
-            self.told_end.set(self.end);
         }
         Ok(done)
     }
 
-    /// As [`CommandLog::transact`], for records and something that goes with them.
+    /// As [`CommandLog::transact`], for records and something that goes with them. When this returns,
+    /// all of it is durable.
     pub(super) fn append_with<'a>(
         &mut self,
         records: impl Iterator<Item = NewRecord<'a>>,
@@ -285,6 +296,7 @@ impl CommandLog {
             }
             besides(&appending.transaction).map_err(appending.db.failed(APPEND))
         })?;
+        self.sync.sync(self.end)?;
         Ok(Appended {
             first,
             end: self.end,

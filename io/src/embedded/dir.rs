@@ -15,6 +15,7 @@ use kilter_engine::Offset;
 use super::{
     connection::{Db, Pages},
     error::EmbeddedError,
+    log_sync,
     schema::{self, Kind},
 };
 
@@ -38,15 +39,20 @@ pub struct DataDir {
 pub(super) struct LogEnd(AtomicU64);
 
 impl LogEnd {
-    /// Whether there may be a record at an offset, or behind it.
-    pub(super) fn is_behind(&self, offset: Offset) -> bool {
-        offset.get() < self.0.load(Ordering::Acquire)
+    /// Behind which offset it ends.
+    pub(super) fn get(&self) -> Offset {
+        Offset::new(self.0.load(Ordering::Acquire))
     }
 
-    /// The log ends here from now on.
+    /// Somebody tells from now on, beginning here.
     pub(super) fn set(&self, end: Offset) {
-        // Release: whoever sees it finds the records.
         self.0.store(end.get(), Ordering::Release);
+    }
+
+    /// The log ends here from now on, or further on if that was told.
+    pub(super) fn reach(&self, end: Offset) {
+        // Release: whoever sees it finds the records.
+        self.0.fetch_max(end.get(), Ordering::Release);
     }
 }
 
@@ -172,6 +178,10 @@ impl DataDir {
             return Err(lost(LOG, STORE));
         }
         let log = Db::write(&self.log_path(), Pages::LOG)?;
+        // What an earlier process committed last may not be durable, and the store must never be ahead
+        // of what is. SQLite sees to it at the end of the last connection, which this one is not if
+        // somebody reads.
+        log_sync::sync_left(&self.log_path())?;
         // The store takes the log's identity: a crash between the two leaves a log alone, and the
         // next start goes on from there.
         let log_identity = schema::prepare(&log, Kind::Log, &identity)?;

@@ -40,7 +40,7 @@ impl LogReader {
         self.next
     }
 
-    /// The offset behind the last record.
+    /// The offset behind the last durable record.
     ///
     /// # Errors
     ///
@@ -56,7 +56,8 @@ impl LogReader {
             .optional()
             .map_err(&failed)?
             .flatten();
-        Ok(Offset::new(last.map_or(0, |last| last as u64 + 1)))
+        let last = Offset::new(last.map_or(0, |last| last as u64 + 1));
+        Ok(last.min(self.end.get()))
     }
 }
 
@@ -68,9 +69,12 @@ impl Log for LogReader {
         max: usize,
         take: &mut dyn FnMut(Record<'_>) -> Taken,
     ) -> Result<usize, EmbeddedError> {
-        if !self.end.is_behind(self.next) {
+        let end = self.end.get();
+        if self.next >= end {
             return Ok(0);
         }
+        // What is committed and not durable lies behind the end.
+        let most = (end.get() - self.next.get()).min(max as u64);
         let failed = self.db.failed("read the log");
         let mut statement = self
             .db
@@ -81,7 +85,7 @@ impl Log for LogReader {
             )
             .map_err(&failed)?;
         let mut rows = statement
-            .query([self.next.get() as i64, max as i64])
+            .query([self.next.get() as i64, most as i64])
             .map_err(&failed)?;
         let mut taken = 0;
         while let Some(row) = rows.next().map_err(&failed)? {

@@ -75,6 +75,7 @@ impl Lookup for StoreReader {
         user_id: &str,
         transaction_id: &str,
     ) -> Result<Option<TransactionState>, LookupError> {
+        let end = self.durable.get();
         let found: Option<(String, i64, i64)> = self
             .db
             .connection
@@ -86,6 +87,8 @@ impl Lookup for StoreReader {
             )
             .optional()
             .map_err(self.db.failed("look for an event"))?;
+        // Nobody has been told of what is not durable.
+        let found = found.filter(|(.., offset)| (*offset as u64) < end.get());
         let Some((event_id, issued_at_ms, offset)) = found else {
             return Ok(None);
         };

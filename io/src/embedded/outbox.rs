@@ -1,6 +1,6 @@
 //! What the front door accepts into the embedded log: keys and records in one transaction.
 
-use kilter_engine::AccountId;
+use kilter_engine::{AccountId, Offset};
 use rusqlite::{OptionalExtension, params};
 
 use super::{
@@ -33,9 +33,20 @@ struct Known {
     offset: u64,
 }
 
+/// A batch that was accepted, and is not durable.
+#[derive(Debug)]
+pub struct Accepted {
+    /// To the requests, in their order.
+    pub answers: Vec<Admitted>,
+    /// Up to where the log is to be synchronised before they are given.
+    pub end: Offset,
+}
+
 impl CommandLog {
     /// Accepts a batch of requests: answers in their order. What is accepted is in the log when
-    /// this returns, each id once for ever.
+    /// this returns, each id once for ever; but it is durable only once the log is
+    /// [synchronised](super::LogSync::sync) up to the end told here, and none of the answers may be
+    /// given before.
     ///
     /// # Errors
     ///
@@ -45,7 +56,7 @@ impl CommandLog {
         store: &StoreReader,
         requests: impl IntoIterator<Item = &'a Named>,
         now_ms: i64,
-    ) -> Result<Vec<Admitted>, EmbeddedError> {
+    ) -> Result<Accepted, EmbeddedError> {
         // The log's own time, lest a clock that was set back makes it expire on its way.
         let issued_at_ms = now_ms.max(self.last_ms());
         // Taken back below; lost with a batch that fails, which costs no more than asking again.
@@ -70,7 +81,10 @@ impl CommandLog {
             owners.learn(account_id, user);
         }
         self.owners = owners;
-        Ok(answers)
+        Ok(Accepted {
+            answers,
+            end: self.end(),
+        })
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reads log and store beside a running node: what people and comparisons look at.
 
+use std::sync::Arc;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use kilter_engine::{AccountId, Offset, epoch::OffsetRow};
 
 use super::{
     connection::Db,
-    dir::DataDir,
+    dir::{DataDir, LogEnd},
     error::EmbeddedError,
     rows,
     schema::{self, Kind},
@@ -32,6 +34,8 @@ pub(super) use entries;
 #[derive(Debug)]
 pub struct StoreReader {
     pub(super) db: Db,
+    /// What lies behind it in the log is not durable.
+    pub(super) durable: Arc<LogEnd>,
 }
 
 impl StoreReader {
@@ -50,7 +54,10 @@ impl StoreReader {
                 [log.to_string_lossy().as_ref()],
             )
             .map_err(db.failed("attach the log"))?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            durable: Arc::clone(dir.log_end()),
+        })
     }
 
     /// Balances by account and currency.
@@ -215,7 +222,7 @@ impl StoreReader {
         rows::read(&self.db)
     }
 
-    /// The offset behind the last record of the log.
+    /// The offset behind the last durable record of the log.
     ///
     /// # Errors
     ///
@@ -226,7 +233,8 @@ impl StoreReader {
             .connection
             .query_row("SELECT max(offset) FROM log.records", [], |row| row.get(0))
             .map_err(self.db.failed("find the log's end"))?;
-        Ok(Offset::new(last.map_or(0, |last| last as u64 + 1)))
+        let last = Offset::new(last.map_or(0, |last| last as u64 + 1));
+        Ok(last.min(self.durable.get()))
     }
 
     /// What holds for every replay.

@@ -213,6 +213,11 @@ impl Intake {
         taken
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.shared.waiting.lock().queue.is_empty()
+    }
+
     /// Whether the door is closed and nothing waits.
     pub fn is_finished(&self) -> bool {
         let waiting = self.shared.waiting.lock();
