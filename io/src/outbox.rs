@@ -34,6 +34,7 @@ mod lookup;
 mod relay;
 mod sender;
 mod settings;
+mod waiting;
 
 pub use acceptor::Acceptor;
 pub use answer::{Admitted, DoorError, NotTaken};

@@ -93,3 +93,40 @@ impl Handover {
 fn bytes(batch: &[Made]) -> usize {
     batch.iter().map(Made::bytes).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use kilter_engine::wait::{WaitStrategy, waiter};
+
+    use super::*;
+
+    fn batch(rows: usize, payload_bytes: usize) -> Vec<Made> {
+        let made = |number| Made {
+            event_id: format!("e-{number}"),
+            user: "u-1".into(),
+            transaction_id: format!("t-{number}"),
+            payload: "x".repeat(payload_bytes),
+            issued_at_ms: 0,
+        };
+        (0..rows).map(made).collect()
+    }
+
+    #[test]
+    fn whoever_accepts_waits_for_number_and_memory() {
+        for (rows, payload_bytes) in [(ROWS_MAX / 2, 10), (4, BYTES_MAX / 8)] {
+            let (_idle, waker) = waiter(WaitStrategy::Park);
+            let handover = Handover::new(waker);
+            handover.put(batch(rows, payload_bytes));
+            assert!(!handover.is_full());
+            handover.put(batch(rows, payload_bytes));
+            assert!(handover.is_full());
+            assert!(handover.take_up_to(rows - 1).is_none());
+            assert_eq!(handover.take().map(|taken| taken.len()), Some(rows));
+            assert!(!handover.is_full());
+            handover.close();
+            assert!(!handover.is_finished());
+            assert!(handover.take_up_to(rows).is_some());
+            assert!(handover.is_finished());
+        }
+    }
+}

@@ -9,8 +9,12 @@ use std::{
 use kilter_engine::{agent::Agent, clock::Clock, key_hash};
 
 use super::{
-    OutboxCounters, OutboxError, OutboxSettings, acceptor::describe, handover::Handover,
-    hands::Hands, heard::Heard,
+    OutboxCounters, OutboxError, OutboxSettings,
+    acceptor::describe,
+    handover::Handover,
+    hands::Hands,
+    heard::Heard,
+    waiting::{Waiting, WaitingLimits},
 };
 use crate::{
     kafka::{Acknowledged, Event, EventProducer},
@@ -85,7 +89,7 @@ pub struct Sender<C> {
     /// By their rows.
     own: HashMap<u64, Own>,
     /// What could not be handed over yet: something older stands before it, or there is no room.
-    waiting: Vec<Made>,
+    waiting: Waiting,
     acknowledged: Vec<Acknowledged>,
     /// When something was acknowledged last, or nothing was under way.
     moved: Instant,
@@ -117,7 +121,7 @@ impl<C: Clock> Sender<C> {
             window: None,
             heard: None,
             own: HashMap::new(),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             acknowledged: Vec::new(),
             moved: Instant::now(),
             look_again: (Instant::now(), LOOK_AGAIN_FIRST),
@@ -218,11 +222,12 @@ impl<C: Clock> Sender<C> {
         let looks_again = has_room && !self.waiting.is_empty() && at <= Instant::now();
         if looks_again {
             // They were there before.
-            self.waiting.append(&mut new);
-            new = std::mem::take(&mut self.waiting);
+            let mut all = self.waiting.take();
+            all.append(&mut new);
+            new = all;
         }
         if !has_room {
-            self.waiting.append(&mut new);
+            new.into_iter().for_each(|made| self.waiting.push(made));
         } else if !new.is_empty() {
             handed = self.look(new)?;
         }
@@ -251,7 +256,7 @@ impl<C: Clock> Sender<C> {
             look(db, &hashes, most)
         })?;
         let Some(unsent) = unsent else {
-            self.waiting.extend(rows);
+            rows.into_iter().for_each(|made| self.waiting.push(made));
             return Ok(0);
         };
         // What a look that was cut short does not show may be there.
@@ -335,28 +340,19 @@ impl<C: Clock> Sender<C> {
             true => 0,
             false => self.settings.in_flight_max,
         };
-        let too_many = self.waiting.len().saturating_sub(most);
-        let since_ms = self.clock.wall_ms() - self.settings.ack_limit.as_millis() as i64;
-        let too_old = self
-            .waiting
-            .iter()
-            .take_while(|made| made.issued_at_ms <= since_ms);
-        let mut bytes = 0;
-        let fitting = self.waiting.iter().rev().take_while(|made| {
-            bytes += made.bytes();
-            bytes <= WAITING_BYTES_MAX
+        let left = self.waiting.give_up(WaitingLimits {
+            rows: most,
+            bytes: WAITING_BYTES_MAX,
+            issued_ms: self.clock.wall_ms() - self.settings.ack_limit.as_millis() as i64,
         });
-        let too_large = self.waiting.len() - fitting.count();
-        let count = too_many.max(too_large).max(too_old.count());
-        if count == 0 {
+        if left.is_empty() {
             return;
         }
-        let left = self.waiting.drain(..count).map(|made| made.event_id);
-        let left: Vec<String> = left.collect();
-        self.hands.leave(left.iter().map(String::as_str));
+        self.hands
+            .leave(left.iter().map(|made| made.event_id.as_str()));
         self.counters
             .left_to_relay
-            .fetch_add(count as u64, Ordering::Relaxed);
+            .fetch_add(left.len() as u64, Ordering::Relaxed);
     }
 
     /// Marks what is acknowledged.
