@@ -72,7 +72,8 @@ fn ask(address: &str, signer: &Signer, prefix: &str, rate: u64, seconds: u64) ->
         assert_eq!(ran.wrong, 0, "not answered with success");
         ran
     };
-    load("warm", 1);
+    // The servers too are slow at first.
+    load("warm", 3);
     load(prefix, seconds)
 }
 
