@@ -3,12 +3,9 @@
 
 mod support;
 
-use std::{
-    fs::File,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
-use support::{Place, process::Node, text};
+use support::{Place, directory, process::Node, text};
 
 const SECRET: &str = "f2a9c1d47be0835516aa90cc31fe07bd";
 const AT: [&str; 2] = ["--timestamp-ms", "1700000000000"];
@@ -118,22 +115,7 @@ fn what_is_no_secret_signs_nothing() {
 
 /// A node on a directory with the secret of these tests: where gRPC and REST are served.
 fn serve(place: &Place) -> (Node, String, String) {
-    let log = place.path("serve.log");
-    let child = place
-        .kilter(&["serve"])
-        .env("HMAC_SECRET", SECRET)
-        .env("GRPC_PORT", "0")
-        .env("PORT", "0")
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let node = Node {
-        child,
-        log,
-        stopped: false,
-    };
-    node.wait_for("its address", |node| node.rest().is_some());
+    let node = directory::serve(place, &[("HMAC_SECRET", SECRET)]);
     let log = node.log();
     let grpc = log.split("grpc=").nth(1).unwrap();
     let grpc = grpc.split_whitespace().next().unwrap().to_owned();

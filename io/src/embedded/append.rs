@@ -144,7 +144,8 @@ impl CommandLog {
     ///
     /// # Errors
     ///
-    /// When it cannot be written; then nothing of the batch is in the log.
+    /// When it cannot be written; then nothing of the batch is in the log. Or when the disk fails; then
+    /// nobody in this process reads it, and whether it is in the log is open until the next start.
     pub fn append(
         &mut self,
         batch: &[NewRecord<'_>],
@@ -157,7 +158,8 @@ impl CommandLog {
     ///
     /// # Errors
     ///
-    /// When it cannot be written; then nothing of the batch is in the log.
+    /// When it cannot be written; then nothing of the batch is in the log. Or when the disk fails; then
+    /// nobody in this process reads it, and whether it is in the log is open until the next start.
     pub fn append_input(
         &mut self,
         input: &mut Input,
@@ -184,7 +186,8 @@ impl CommandLog {
     ///
     /// # Errors
     ///
-    /// When it cannot be written; then nothing of the batch is in the log.
+    /// When it cannot be written; then nothing of the batch is in the log. Or when the disk fails; then
+    /// nobody in this process reads it, and whether it is in the log is open until the next start.
     pub fn append_legs(
         &mut self,
         legs: &[PendingLeg],

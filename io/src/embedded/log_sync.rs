@@ -13,6 +13,7 @@ use std::{
 };
 
 use kilter_engine::Offset;
+use parking_lot::Mutex;
 
 use super::{dir::LogEnd, error::EmbeddedError};
 
@@ -23,6 +24,8 @@ pub struct LogSync {
     wal: File,
     path: PathBuf,
     told_end: Arc<LogEnd>,
+    /// The disk failed: held while it is waited for, so that nobody's success follows a failure unseen.
+    lost: Mutex<bool>,
 }
 
 impl LogSync {
@@ -35,6 +38,7 @@ impl LogSync {
             wal,
             path,
             told_end,
+            lost: Mutex::new(false),
         })
     }
 
@@ -44,11 +48,16 @@ impl LogSync {
     /// # Errors
     ///
     /// When the disk fails. What was committed since the last time is then of unknown fate, and
-    /// another try would tell nothing: systems forget what they could not write.
+    /// another try would tell nothing, because systems forget what they could not write: every later
+    /// call fails, too.
     pub fn sync(&self, end: Offset) -> Result<(), EmbeddedError> {
-        self.wal
-            .sync_data()
-            .map_err(failed("make durable", &self.path))?;
+        let mut lost = self.lost.lock();
+        let done = match *lost {
+            true => Err(io::Error::other("it could not be written before")),
+            false => self.wal.sync_data(),
+        };
+        *lost = done.is_err();
+        done.map_err(failed("make durable", &self.path))?;
         self.told_end.reach(end);
         Ok(())
     }
@@ -75,4 +84,31 @@ fn wal_of(log: &Path) -> PathBuf {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedError + use<> {
     let path = path.to_owned();
     move |source| EmbeddedError::File { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_durable_behind_a_failure() {
+        let told_end = Arc::new(LogEnd::default());
+        told_end.set(Offset::new(3));
+        let path = PathBuf::from("/dev/null");
+        let mut sync = LogSync {
+            // Which cannot be synchronised.
+            wal: File::open(&path).unwrap(),
+            path,
+            told_end: Arc::clone(&told_end),
+            lost: Mutex::new(false),
+        };
+        let said = sync.sync(Offset::new(5)).unwrap_err().to_string();
+        assert_eq!(said, "cannot make durable /dev/null");
+        sync.wal = tempfile::tempfile().unwrap();
+        assert!(
+            sync.sync(Offset::new(6)).is_err(),
+            "the system has forgotten it"
+        );
+        assert_eq!(told_end.get(), Offset::new(3));
+    }
 }
